@@ -1,0 +1,32 @@
+"""Who may call: anybody with a secret or restricted key of test mode."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+
+from ..errors import ApiError
+
+
+def authorize(header: str) -> None:
+    """Raises ApiError 401 unless ``header`` carries a test key, as Bearer or as Basic user."""
+    scheme, _, value = header.partition(" ")
+    key = value.strip()
+    if scheme.lower() == "basic":
+        try:
+            key = base64.b64decode(key).decode().partition(":")[0]
+        except (binascii.Error, UnicodeDecodeError):
+            key = ""
+    elif scheme.lower() != "bearer":
+        key = ""
+    if not key:
+        raise _refused(
+            "You did not provide an API key. You need to provide your API key in the Authorization "
+            "header, using Bearer auth (e.g. 'Authorization: Bearer YOUR_SECRET_KEY')."
+        )
+    if not key.startswith(("sk_test_", "rk_test_")):
+        raise _refused(f"Invalid API Key provided: {key[:8]}{'*' * 8}{key[-4:]}")
+
+
+def _refused(message: str) -> ApiError:
+    return ApiError(message, status=401, begun=False)

@@ -1,0 +1,266 @@
+"""/v1/checkout/sessions: sessions of mode payment, hosted or embedded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from .. import payments
+from ..errors import ApiError, bad_parameter, missing, not_yet
+from ..shapes import checkout
+from . import amounts, catalogue, reading
+
+if TYPE_CHECKING:
+    from ..box import Sandbox
+
+Obj = dict[str, Any]
+
+KIND = "checkout.session"
+SHORTEST_S = 30 * 60
+LONGEST_S = 24 * 3600
+SLACK_S = 60  # a caller's clock may be that much ahead
+MOST_LINES = 100
+MOST_SHIPPING_OPTIONS = 5
+
+
+def create(box: Sandbox, params: Obj) -> Obj:
+    now = int(box.now())
+    _check(params)
+    expires_at = _expiry(params, now)
+    if "customer" in params:
+        reading.find(box, "customer", params["customer"], "customer")
+    lines = _price_lines(box, params["line_items"])
+    currency = lines[0][0]["currency"]
+    if any(price["currency"] != currency for price, _, _ in lines):
+        raise ApiError(
+            "All prices on a Checkout Session must have the same currency.", param="line_items"
+        )
+    session = checkout.session(
+        box.store.new_id("cs_test_a1", 58),
+        created=now,
+        expires_at=expires_at,
+        currency=currency,
+        params=params,
+    )
+    items = [_line(box, price, quantity, given) for price, quantity, given in lines]
+    rates = _offer_shipping(box, session, params.get("shipping_options", []))
+    _total(session, items, rates)
+    if session["amount_total"]:
+        amounts.check_minimum(session["amount_total"], currency, "line_items")
+    _offer_methods(session, params)
+    _give_entrance(box, session)
+    intent_data = {k: v for k, v in params.get("payment_intent_data", {}).items() if v is not None}
+    box.store.put(session, items=items, intent_data=intent_data, buyer=None)
+    box.watch_expiry(session)
+    return session
+
+
+def _check(params: Obj) -> None:
+    if "mode" not in params:
+        raise missing("mode")
+    if params["mode"] != "payment":
+        raise not_yet(f"Checkout Sessions in {params['mode']} mode", "mode")
+    for name in ("discounts", "optional_items", "custom_fields", "custom_text"):
+        if name in params:
+            raise not_yet(f"Checkout Sessions with {name}", name)
+    ui_mode = params.get("ui_mode", "hosted_page")
+    if ui_mode == "hosted_page":
+        if "success_url" not in params:
+            raise missing("success_url")
+        if "return_url" in params:
+            raise bad_parameter(
+                "You cannot use `return_url` with `ui_mode` `hosted_page`.", "return_url"
+            )
+    elif ui_mode == "embedded_page":
+        for name in ("success_url", "cancel_url"):
+            if name in params:
+                raise bad_parameter(
+                    f"You cannot use `{name}` with `ui_mode` `embedded_page`.", name
+                )
+        if "return_url" not in params and params.get("redirect_on_completion") != "never":
+            raise missing("return_url")
+    else:
+        raise not_yet(f"`ui_mode` `{ui_mode}`", "ui_mode")
+    for name in ("success_url", "cancel_url", "return_url"):
+        amounts.check_url(params.get(name), name)
+    if "customer" in params and "customer_email" in params:
+        raise bad_parameter(
+            "You may only specify one of these parameters: customer, customer_email.",
+            "customer_email",
+            "parameters_exclusive",
+        )
+    if not params.get("line_items"):
+        raise missing("line_items")
+    if len(params["line_items"]) > MOST_LINES:
+        raise bad_parameter(f"You can have at most {MOST_LINES} line items.", "line_items")
+    if len(params.get("shipping_options", ())) > MOST_SHIPPING_OPTIONS:
+        raise bad_parameter(
+            f"You can have at most {MOST_SHIPPING_OPTIONS} shipping options.", "shipping_options"
+        )
+
+
+def _expiry(params: Obj, now: int) -> int:
+    at: int = params.get("expires_at", now + LONGEST_S)
+    if at < now + SHORTEST_S:
+        raise bad_parameter(
+            "The `expires_at` timestamp must be at least 30 minutes from Checkout Session "
+            "creation.",
+            "expires_at",
+        )
+    if at > now + LONGEST_S + SLACK_S:
+        raise bad_parameter(
+            "The `expires_at` timestamp must be less than 24 hours from Checkout Session creation.",
+            "expires_at",
+        )
+    return at
+
+
+def _price_lines(box: Sandbox, given: list[Obj]) -> list[tuple[Obj, int, Obj]]:
+    lines = []
+    for place, line in enumerate(given):
+        at = f"line_items[{place}]"
+        if ("price" in line) == ("price_data" in line):
+            raise bad_parameter(
+                "You must specify either `price` or `price_data` when creating a Checkout Session.",
+                at,
+            )
+        if "quantity" not in line:
+            raise missing(f"{at}[quantity]")
+        if line["quantity"] < 1:
+            raise bad_parameter(
+                "This value must be greater than or equal to 1.",
+                f"{at}[quantity]",
+                "parameter_invalid_integer",
+            )
+        if "price" in line:
+            price = reading.find(box, "price", line["price"], f"{at}[price]")
+        else:
+            price = catalogue.price_from(box, line["price_data"], f"{at}[price_data]", inline=True)
+        if price["recurring"]:
+            raise ApiError(
+                "You specified `payment` mode but passed a recurring price. Either switch to "
+                "`subscription` mode or use only one-time prices.",
+                param="line_items",
+            )
+        lines.append((price, line["quantity"], line))
+    return lines
+
+
+def _line(box: Sandbox, price: Obj, quantity: int, given: Obj) -> Obj:
+    product = box.store.objects["product"][price["product"]]
+    return checkout.line_item(
+        box.store.new_id("li_1"), price, quantity, product["name"], given.get("metadata") or {}
+    )
+
+
+def _offer_shipping(box: Sandbox, session: Obj, options: list[Obj]) -> list[Obj]:
+    rates = []
+    for place, option in enumerate(options):
+        at = f"shipping_options[{place}]"
+        if "shipping_rate" in option:
+            rate = reading.find(box, "shipping_rate", option["shipping_rate"], at)
+        elif "shipping_rate_data" in option:
+            rate = catalogue.shipping_rate_from(box, option["shipping_rate_data"], at)
+        else:
+            raise missing(f"{at}[shipping_rate]")
+        if rate["fixed_amount"]["currency"] != session["currency"]:
+            raise ApiError(
+                f"The shipping rate {rate['id']} is not in the session's currency.", param=at
+            )
+        rates.append(rate)
+    session["shipping_options"] = [
+        {"shipping_amount": r["fixed_amount"]["amount"], "shipping_rate": r["id"]} for r in rates
+    ]
+    return rates
+
+
+def _total(session: Obj, items: list[Obj], rates: list[Obj]) -> None:
+    """The first shipping option counts until the buyer picks another."""
+    subtotal = sum(item["amount_total"] for item in items)
+    shipping = rates[0]["fixed_amount"]["amount"] if rates else 0
+    if rates:
+        session["shipping_cost"] = {
+            "amount_subtotal": shipping,
+            "amount_tax": 0,
+            "amount_total": shipping,
+            "shipping_rate": rates[0]["id"],
+        }
+    session["amount_subtotal"] = subtotal
+    session["amount_total"] = subtotal + shipping
+    session["total_details"]["amount_shipping"] = shipping
+
+
+def _offer_methods(session: Obj, params: Obj) -> None:
+    known = ["card", payments.debit_type(session["currency"])]
+    wanted = params.get("allowed_payment_method_types", known)
+    unwanted = params.get("excluded_payment_method_types", ())
+    if unwanted:
+        session["excluded_payment_method_types"] = unwanted
+    session["payment_method_types"] = [m for m in known if m in wanted and m not in unwanted]
+
+
+def _give_entrance(box: Sandbox, session: Obj) -> None:
+    secret = box.store.new_id("", 60)
+    if session["ui_mode"] == "hosted_page":
+        session["url"] = f"{box.url}/c/pay/{session['id']}#fid{secret}"
+    else:
+        session["client_secret"] = f"{session['id']}_secret_{secret}"
+
+
+def retrieve(box: Sandbox, params: Obj, id: str) -> Obj:
+    return reading.find(box, KIND, id)
+
+
+def list_all(box: Sandbox, params: Obj) -> Obj:
+    email = (params.get("customer_details") or {}).get("email")
+
+    def keep(session: Obj) -> bool:
+        wanted = ("customer", "payment_intent", "payment_link", "status", "subscription")
+        if any(n in params and session[n] != params[n] for n in wanted):
+            return False
+        return email is None or (session["customer_details"] or {}).get("email") == email
+
+    return reading.page(box, KIND, params, "/v1/checkout/sessions", keep)
+
+
+def update(box: Sandbox, params: Obj, id: str) -> Obj:
+    session = reading.find(box, KIND, id)
+    for name in ("line_items", "shipping_options", "collected_information"):
+        if name in params:
+            raise not_yet(f"updating a Checkout Session's {name}", name)
+    if "payment_intent_data" in params:
+        if session["payment_intent"]:
+            raise ApiError(
+                "You cannot update `payment_intent_data` once the PaymentIntent exists.",
+                param="payment_intent_data",
+            )
+        box.store.aside[id]["intent_data"].update(params["payment_intent_data"])
+    amounts.merge_metadata(session, params)
+    return box.store.put(session)
+
+
+def expire(box: Sandbox, params: Obj, id: str) -> Obj:
+    session = reading.find(box, KIND, id)
+    if session["status"] != "open":
+        raise ApiError(
+            'Only Checkout Sessions with a status in ["open"] can be expired. This Checkout '
+            f"Session has a status of {session['status']}."
+        )
+    payments.expire_session(box, session)
+    return session
+
+
+def list_line_items(box: Sandbox, params: Obj, id: str) -> Obj:
+    reading.find(box, KIND, id)
+    items = box.store.aside[id]["items"]
+    return reading.slice_list(box, items, params, f"/v1/checkout/sessions/{id}/line_items")
+
+
+ROUTES: dict[str, Callable[..., Any]] = {
+    "POST /v1/checkout/sessions": create,
+    "GET /v1/checkout/sessions": list_all,
+    "GET /v1/checkout/sessions/{id}": retrieve,
+    "POST /v1/checkout/sessions/{id}": update,
+    "POST /v1/checkout/sessions/{id}/expire": expire,
+    "GET /v1/checkout/sessions/{id}/line_items": list_line_items,
+}

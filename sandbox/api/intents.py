@@ -1,0 +1,192 @@
+"""/v1/payment_intents, and the payment methods they were tried with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from .. import payments
+from ..cards import TOKENS
+from ..errors import ApiError, bad_parameter, missing, not_yet
+from . import amounts, reading
+
+if TYPE_CHECKING:
+    from ..box import Sandbox
+
+Obj = dict[str, Any]
+
+KIND = "payment_intent"
+WAITS_FOR_BUYER = ("requires_payment_method", "requires_confirmation", "requires_action")
+CANCELABLE = (*WAITS_FOR_BUYER, "requires_capture")
+# Taken over as they are when an intent is changed before it is paid.
+EDITABLE = (
+    "capture_method",
+    "customer",
+    "description",
+    "receipt_email",
+    "setup_future_usage",
+    "statement_descriptor",
+    "statement_descriptor_suffix",
+    "transfer_group",
+)
+
+
+def create(box: Sandbox, params: Obj) -> Obj:
+    _check_supported(params)
+    params["currency"] = amounts.check_currency(params["currency"], "currency")
+    amounts.check_amount(params["amount"], params["currency"], "amount", least=1)
+    amounts.check_minimum(params["amount"], params["currency"], "amount")
+    if "customer" in params:
+        reading.find(box, "customer", params["customer"], "customer")
+    amounts.check_url(params.get("return_url"), "return_url")
+    if params.get("confirm") and "payment_method" not in params:
+        raise missing("payment_method")
+    method = _method(box, params)
+    intent = payments.new_intent(box, params, return_url=params.get("return_url"))
+    if method is not None:
+        _attach(box, intent, method)
+    if params.get("confirm"):
+        _confirm(box, intent)
+    return intent
+
+
+def _check_supported(params: Obj) -> None:
+    for name in ("payment_method_data", "confirmation_token", "transfer_data", "on_behalf_of"):
+        if name in params:
+            raise not_yet(f"PaymentIntents with {name}", name)
+
+
+def _method(box: Sandbox, params: Obj) -> Obj | None:
+    """The payment method that is meant: one of ours, or a new one for a test token."""
+    id = params.get("payment_method")
+    if id is None:
+        return None
+    if id in TOKENS:
+        return payments.new_method(box, TOKENS[id], params.get("currency", "usd"))
+    return reading.find(box, "payment_method", id, "payment_method")
+
+
+def _attach(box: Sandbox, intent: Obj, method: Obj) -> None:
+    intent["payment_method"] = method["id"]
+    if intent["status"] == "requires_payment_method":
+        intent["status"] = "requires_confirmation"
+    box.store.put(intent)
+
+
+def _confirm(box: Sandbox, intent: Obj) -> None:
+    method = box.store.objects["payment_method"][intent["payment_method"]]
+    if payments.confirm(box, intent, method) == "declined":
+        error = dict(intent["last_payment_error"])
+        raise ApiError(
+            error.pop("message"), status=402, type="card_error", payment_intent=dict(intent),
+            **{k: error[k] for k in ("code", "decline_code", "charge", "payment_method") if k in error},
+        )  # fmt: skip
+
+
+def retrieve(box: Sandbox, params: Obj, id: str) -> Obj:
+    return reading.find(box, KIND, id)
+
+
+def list_all(box: Sandbox, params: Obj) -> Obj:
+    def keep(intent: Obj) -> bool:
+        return "customer" not in params or intent["customer"] == params["customer"]
+
+    return reading.page(box, KIND, params, "/v1/payment_intents", keep)
+
+
+def update(box: Sandbox, params: Obj, id: str) -> Obj:
+    intent = reading.find(box, KIND, id)
+    _check_supported(params)
+    changes_money = {"amount", "currency", "payment_method"} & params.keys()
+    if changes_money and intent["status"] not in WAITS_FOR_BUYER:
+        raise _unexpected(intent, "updated", WAITS_FOR_BUYER)
+    if "amount" in params:
+        amounts.check_amount(params["amount"], intent["currency"], "amount", least=1)
+        amounts.check_minimum(params["amount"], intent["currency"], "amount")
+        intent["amount"] = params["amount"]
+    if "currency" in params:
+        intent["currency"] = amounts.check_currency(params["currency"], "currency")
+    method = _method(box, params)
+    if method is not None:
+        _attach(box, intent, method)
+    intent |= {k: params[k] for k in EDITABLE if k in params}
+    amounts.merge_metadata(intent, params)
+    return box.store.put(intent)
+
+
+def confirm(box: Sandbox, params: Obj, id: str) -> Obj:
+    intent = reading.find(box, KIND, id)
+    _check_supported(params)
+    if intent["status"] not in ("requires_payment_method", "requires_confirmation"):
+        raise _unexpected(intent, "confirmed", ("requires_payment_method", "requires_confirmation"))
+    if "return_url" in params:
+        amounts.check_url(params["return_url"], "return_url")
+        box.store.put(intent, return_url=params["return_url"])
+    method = _method(box, {**params, "currency": intent["currency"]})
+    if method is not None:
+        _attach(box, intent, method)
+    if intent["payment_method"] is None:
+        raise ApiError(
+            "You cannot confirm this PaymentIntent because it's missing a payment method.",
+            code="payment_intent_unexpected_state",
+            payment_intent=dict(intent),
+        )
+    _confirm(box, intent)
+    return intent
+
+
+def cancel(box: Sandbox, params: Obj, id: str) -> Obj:
+    intent = reading.find(box, KIND, id)
+    if intent["status"] not in CANCELABLE:
+        raise _unexpected(intent, "canceled", CANCELABLE)
+    session = payments.session_of(box, intent)
+    if session is not None and session["status"] == "open":
+        raise ApiError(
+            "You cannot cancel the PaymentIntent of a Checkout Session. Expire the Checkout "
+            "Session instead.",
+            code="payment_intent_unexpected_state",
+            payment_intent=dict(intent),
+        )
+    payments.cancel_intent(box, intent, params.get("cancellation_reason"))
+    return intent
+
+
+def capture(box: Sandbox, params: Obj, id: str) -> Obj:
+    intent = reading.find(box, KIND, id)
+    if intent["status"] != "requires_capture":
+        raise _unexpected(intent, "captured", ("requires_capture",))
+    amount = params.get("amount_to_capture", intent["amount_capturable"])
+    if not 1 <= amount <= intent["amount_capturable"]:
+        raise bad_parameter(
+            f"The remaining amount left to capture for this PaymentIntent is "
+            f"{intent['amount_capturable']}.",
+            "amount_to_capture",
+        )
+    amounts.merge_metadata(intent, params)
+    payments.capture(box, intent, amount)
+    return intent
+
+
+def _unexpected(intent: Obj, verb: str, allowed: tuple[str, ...]) -> ApiError:
+    return ApiError(
+        f"This PaymentIntent's status is {intent['status']}, so it cannot be {verb}. Only a "
+        f"PaymentIntent with one of the following statuses may be {verb}: {', '.join(allowed)}.",
+        code="payment_intent_unexpected_state",
+        payment_intent=dict(intent),
+    )
+
+
+def retrieve_method(box: Sandbox, params: Obj, id: str) -> Obj:
+    return reading.find(box, "payment_method", id)
+
+
+ROUTES: dict[str, Callable[..., Any]] = {
+    "POST /v1/payment_intents": create,
+    "GET /v1/payment_intents": list_all,
+    "GET /v1/payment_intents/{id}": retrieve,
+    "POST /v1/payment_intents/{id}": update,
+    "POST /v1/payment_intents/{id}/confirm": confirm,
+    "POST /v1/payment_intents/{id}/cancel": cancel,
+    "POST /v1/payment_intents/{id}/capture": capture,
+    "GET /v1/payment_methods/{id}": retrieve_method,
+}

@@ -1,0 +1,173 @@
+"""What every read has in common: lists page by page, ids expanded into objects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ApiError, bad_parameter, no_such
+from ..store import KIND_OF_PREFIX
+
+if TYPE_CHECKING:
+    from ..box import Sandbox
+
+Obj = dict[str, Any]
+
+DEPTH = 4
+# Fields that hold an id and may be asked for as the object itself.
+EXPANDABLE = frozenset(
+    "balance_transaction charge customer default_price failure_balance_transaction invoice "
+    "latest_charge payment_intent payment_method product setup_intent shipping_rate source "
+    "subscription".split()
+)
+
+
+def find(box: Sandbox, kind: str, id: str, param: str = "id") -> Obj:
+    """Get an object or raise the 404 that Stripe gives."""
+    obj = box.store.objects[kind].get(id)
+    if obj is None:
+        raise no_such(kind, id, param)
+    return obj
+
+
+def page(
+    box: Sandbox,
+    kind: str,
+    params: Obj,
+    url: str,
+    keep: Callable[[Obj], bool] = lambda obj: True,
+    show: Callable[[Obj], Obj] | None = None,
+) -> Obj:
+    """Newest first, filtered by ``keep`` and ``created``; cursors as Stripe's."""
+    group = box.store.objects[kind]
+    oldest, matches = _created(params.get("created"))
+    after, before = params.get("starting_after"), params.get("ending_before")
+    for cursor, param in ((after, "starting_after"), (before, "ending_before")):
+        if cursor is not None and cursor not in group:
+            raise no_such(kind, cursor, param)
+
+    def newest_first() -> Iterator[Obj]:
+        for obj in reversed(group.values()):
+            if obj["created"] < oldest:
+                return  # they are kept in the order of their making
+            if matches(obj["created"]) and keep(obj):
+                yield obj
+
+    limit = read_limit(params)
+    found = _slice(newest_first(), limit, after, before)
+    data = [show(obj) if show else box.view(obj) for obj in found[:limit]]
+    return {"object": "list", "data": data, "has_more": len(found) > limit, "url": url}
+
+
+def slice_list(box: Sandbox, items: list[Obj], params: Obj, url: str) -> Obj:
+    """A page of a list that belongs to one object, in its own order."""
+    limit = read_limit(params)
+    found = _slice(items, limit, params.get("starting_after"), params.get("ending_before"))
+    return {"object": "list", "data": found[:limit], "has_more": len(found) > limit, "url": url}
+
+
+def read_limit(params: Obj) -> int:
+    limit: int = params.get("limit", 10)
+    if not 1 <= limit <= 100:
+        raise bad_parameter(
+            f"This value must be between 1 and 100 (it currently is '{limit}').",
+            "limit",
+            "parameter_invalid_integer",
+        )
+    return limit
+
+
+def _slice(items: Iterable[Obj], limit: int, after: str | None, before: str | None) -> list[Obj]:
+    """One more than ``limit``, so that the caller sees whether there is more."""
+    found: list[Obj] = []
+    if before is not None:
+        for obj in items:
+            if obj["id"] == before:
+                break
+            found.append(obj)
+        tail = found[-limit:]
+        return [*tail, tail[-1]] if len(found) > limit else tail
+    skipping = after is not None
+    for obj in items:
+        if skipping:
+            skipping = obj["id"] != after
+            continue
+        found.append(obj)
+        if len(found) > limit:
+            break
+    return found
+
+
+def _created(given: Any) -> tuple[float, Callable[[int], bool]]:
+    """The oldest moment that can match, and the whole test."""
+    if given is None:
+        return float("-inf"), lambda at: True
+    if isinstance(given, int):
+        return given, lambda at: at == given
+    low = max(given.get("gte", float("-inf")), given.get("gt", -float("inf")))
+    return (
+        low,
+        lambda at: (
+            ("gt" not in given or at > given["gt"])
+            and ("lt" not in given or at < given["lt"])
+            and ("lte" not in given or at <= given["lte"])
+        ),
+    )
+
+
+def expand(box: Sandbox, obj: Obj, paths: Iterable[str]) -> Obj:
+    """Return ``obj`` with the named fields replaced by objects; ``obj`` itself stays as it is."""
+    for path in paths:
+        steps = path.split(".")
+        if len(steps) > DEPTH + (steps[0] == "data"):
+            raise bad_parameter(
+                f"You cannot expand more than {DEPTH} levels of a property", "expand"
+            )
+        obj = _expand(box, obj, steps, path)
+    return obj
+
+
+def _expand(box: Sandbox, node: Any, steps: list[str], path: str) -> Any:
+    if not steps or node is None:
+        return node
+    if isinstance(node, list):
+        return [_expand(box, item, steps, path) for item in node]
+    if isinstance(node, str):
+        node = _lookup(box, node)
+        return _expand(box, node, steps, path)
+    head, *rest = steps
+    value = node.get(head) if isinstance(node, dict) else None
+    if isinstance(node, dict) and head in _included(node):
+        value = value or _included(node)[head](box, node)
+    elif head in EXPANDABLE and isinstance(node, dict) and head in node:
+        value = _lookup(box, value) if isinstance(value, str) else value
+    elif not (rest and isinstance(value, dict | list)):
+        raise ApiError(f"This property cannot be expanded ({path}).", param="expand", begun=False)
+    return {**node, head: _expand(box, value, rest, path)}
+
+
+def _lookup(box: Sandbox, id: str) -> Any:
+    kind = KIND_OF_PREFIX.get(id.partition("_")[0], "")
+    obj = box.store.objects[kind].get(id) if kind else None
+    return id if obj is None else box.view(obj)
+
+
+def _included(node: Obj) -> dict[str, Callable[[Sandbox, Obj], Obj]]:
+    """Lists that are shown only when asked for."""
+    return INCLUDED.get(node.get("object", ""), {})
+
+
+def line_items(box: Sandbox, session: Obj) -> Obj:
+    items = box.store.aside[session["id"]]["items"]
+    return slice_list(box, items, {}, f"/v1/checkout/sessions/{session['id']}/line_items")
+
+
+def _refunds(box: Sandbox, charge: Obj) -> Obj:
+    mine = [r for r in box.store.objects["refund"].values() if r["charge"] == charge["id"]]
+    return slice_list(box, mine[::-1], {}, f"/v1/charges/{charge['id']}/refunds")
+
+
+INCLUDED: dict[str, dict[str, Callable[[Sandbox, Obj], Obj]]] = {
+    "checkout.session": {"line_items": line_items},
+    "charge": {"refunds": _refunds},
+}
