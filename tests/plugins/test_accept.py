@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(autouse=True)
 def _the_plugin_is_importable_below(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # most of an inner run's time
 
 
 def report_of(pytester: pytest.Pytester, tests: str, *options: str) -> str:
@@ -65,7 +66,9 @@ class TestTogether:
 """
 
 
-@pytest.mark.parametrize("options", [(), ("-n", "1")], ids=["here", "in a worker process"])
+@pytest.mark.parametrize(
+    "options", [(), ("-p", "xdist", "-n", "1")], ids=["here", "in a worker process"]
+)
 def test_a_number_is_shown_by_a_test_that_passed_and_by_no_other(pytester, options):
     report = report_of(pytester, TESTS, *options)
 
