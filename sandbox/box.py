@@ -40,7 +40,7 @@ class Sandbox:
     ) -> None:
         self.lock = threading.RLock()
         self.clock = clock or time.time
-        self.chaos = Chaos(seed=seed)
+        self.chaos: Chaos = Chaos(seed=seed)
         self.store = Store(journal, seed)
         self.checks = Requests()
         self.requests: deque[Obj] = deque(maxlen=REQUESTS_REMEMBERED)
@@ -150,15 +150,9 @@ class Sandbox:
 
     def plan(self, after_s: float, what: str, target: str) -> None:
         """Have ``what`` happen to ``target`` after that many seconds."""
-        timer = {
-            "object": "timer",
-            "id": self.store.new_id("tm_", 12),
-            "at": self.now() + after_s,
-            "what": what,
-            "target": target,
-        }
-        self.store.put(timer)
-        self._agenda.add(timer["at"], timer["id"])
+        at, id = self.now() + after_s, self.store.new_id("tm_", 12)
+        self.store.put({"object": "timer", "id": id, "at": at, "what": what, "target": target})
+        self._agenda.add(at, id)
 
     def watch_expiry(self, session: Obj) -> None:
         self._agenda.add(session["expires_at"], session["id"])

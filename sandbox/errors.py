@@ -51,7 +51,7 @@ def missing(param: str) -> ApiError:
 
 
 def no_such(kind: str, id: str, param: str = "id") -> ApiError:
-    """Stripe calls things by their spoken name here: 'No such checkout.session', 'No such refund'."""
+    """The 404 for an id that was never given, or not to this kind of thing."""
     return ApiError(f"No such {kind}: '{id}'", status=404, code="resource_missing", param=param)
 
 

@@ -50,9 +50,7 @@ GROUPS: tuple[tuple[str, tuple[Outcome, ...]], ...] = (
         "A bank debit",
         (
             Outcome("debit", "Arrives later", "The order waits, then is paid", "bank_debit"),
-            Outcome(
-                "debit_fails", "Bounces later", "The order waits, then fails", "bank_debit_fails"
-            ),
+            Outcome("bounces", "Bounces later", "The order waits, then fails", "bank_debit_fails"),
         ),
     ),
     (
@@ -68,9 +66,7 @@ GROUPS: tuple[tuple[str, tuple[Outcome, ...]], ...] = (
         "Afterwards",
         (
             Outcome("disputed", "Disputed", "The buyer’s bank takes it back", "4000000000000259"),
-            Outcome(
-                "wrong_amount", "Wrong amount", "1.00 less arrives than is due", "wrong_amount"
-            ),
+            Outcome("wrong_amount", "Wrong amount", "1.00 less than is due", "wrong_amount"),
             Outcome("expires", "Time runs out", "Nothing is paid"),
         ),
     ),

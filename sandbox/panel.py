@@ -131,8 +131,12 @@ def _deliveries(box: Sandbox, asked: Obj | None = None) -> list[Obj]:
         ]
 
 
+def _chaos(box: Sandbox, asked: Obj) -> Obj:
+    return box.chaos.as_dict()
+
+
 ACTIONS: dict[tuple[str, str], Callable[[Sandbox, Obj], Any]] = {
-    ("GET", "chaos"): lambda box, asked: box.chaos.as_dict(),
+    ("GET", "chaos"): _chaos,
     ("POST", "chaos"): _set_chaos,
     ("GET", "requests"): lambda box, asked: list(box.requests),
     ("GET", "ledger"): lambda box, asked: box.ledger(),

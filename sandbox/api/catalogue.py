@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 Obj = dict[str, Any]
 
+EDITABLE_PRICE = ("active", "nickname", "lookup_key", "tax_behavior")
+
 
 def new_product(box: Sandbox, params: Obj, *, quiet: bool = False) -> Obj:
     given = params.get("id")
@@ -146,9 +148,7 @@ def list_prices(box: Sandbox, params: Obj) -> Obj:
 
 def update_price(box: Sandbox, params: Obj, id: str) -> Obj:
     price = reading.find(box, "price", id)
-    given = {
-        k: params[k] for k in ("active", "nickname", "lookup_key", "tax_behavior") if k in params
-    }
+    given = {k: v for k, v in params.items() if k in EDITABLE_PRICE}
     before = {k: price[k] for k in given}
     price |= given
     amounts.merge_metadata(price, params)

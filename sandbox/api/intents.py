@@ -76,11 +76,15 @@ def _attach(box: Sandbox, intent: Obj, method: Obj) -> None:
 def _confirm(box: Sandbox, intent: Obj) -> None:
     method = box.store.objects["payment_method"][intent["payment_method"]]
     if payments.confirm(box, intent, method) == "declined":
-        error = dict(intent["last_payment_error"])
+        error = intent["last_payment_error"]
+        known = ("code", "decline_code", "charge", "payment_method")
         raise ApiError(
-            error.pop("message"), status=402, type="card_error", payment_intent=dict(intent),
-            **{k: error[k] for k in ("code", "decline_code", "charge", "payment_method") if k in error},
-        )  # fmt: skip
+            error["message"],
+            status=402,
+            type="card_error",
+            payment_intent=dict(intent),
+            **{k: error[k] for k in known if k in error},
+        )
 
 
 def retrieve(box: Sandbox, params: Obj, id: str) -> Obj:
@@ -155,11 +159,11 @@ def capture(box: Sandbox, params: Obj, id: str) -> Obj:
     intent = reading.find(box, KIND, id)
     if intent["status"] != "requires_capture":
         raise _unexpected(intent, "captured", ("requires_capture",))
-    amount = params.get("amount_to_capture", intent["amount_capturable"])
-    if not 1 <= amount <= intent["amount_capturable"]:
+    left: int = intent["amount_capturable"]
+    amount: int = params.get("amount_to_capture", left)
+    if not 1 <= amount <= left:
         raise bad_parameter(
-            f"The remaining amount left to capture for this PaymentIntent is "
-            f"{intent['amount_capturable']}.",
+            f"The remaining amount left to capture for this PaymentIntent is {left}.",
             "amount_to_capture",
         )
     amounts.merge_metadata(intent, params)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from . import Shape, address, shipping
 
+CARD_FACTS = ("brand", "country", "exp_month", "exp_year", "fingerprint", "funding", "last4")
+DEBIT_FACTS = ("bank_code", "branch_code", "country", "fingerprint", "last4")
+
 
 def payment_intent(id: str, secret: str, *, created: int, params: Shape) -> Shape:
     """An intent that waits for a way to pay; ``params`` as the API takes them."""
@@ -191,9 +194,8 @@ def charge(id: str, *, created: int, intent: Shape, method: Shape, amount: int) 
 def _paid_with(method: Shape, amount: int) -> Shape:
     kind = method["type"]
     if kind == "card":
-        known = ("brand", "country", "exp_month", "exp_year", "fingerprint", "funding", "last4")
         details = {
-            **{k: method["card"][k] for k in known},
+            **{k: method["card"][k] for k in CARD_FACTS},
             "amount_authorized": amount,
             "authorization_code": None,
             "checks": _checks(),
@@ -209,8 +211,7 @@ def _paid_with(method: Shape, amount: int) -> Shape:
             "wallet": None,
         }
     elif kind == "sepa_debit":
-        known = ("bank_code", "branch_code", "country", "fingerprint", "last4")
-        details = {**{k: method["sepa_debit"][k] for k in known}, "mandate": None}
+        details = {**{k: method["sepa_debit"][k] for k in DEBIT_FACTS}, "mandate": None}
     else:
         details = dict(method[kind])
     return {kind: details, "type": kind}
@@ -271,9 +272,7 @@ def refund(id: str, *, created: int, charge: Shape, amount: int, params: Shape) 
     }
 
 
-def dispute(
-    id: str, *, created: int, charge: Shape, evidence: tuple[str, ...], due_by: int
-) -> Shape:
+def dispute(id: str, *, created: int, charge: Shape, evidence: list[str], due_by: int) -> Shape:
     return {
         "id": id,
         "object": "dispute",
