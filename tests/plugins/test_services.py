@@ -80,6 +80,12 @@ def lock(url: str, number: int, process_id: int, machine: str | None = None) -> 
     redis.Redis.from_url(url).set(f"quittance:test:database:{number}", holder)
 
 
+def an_ended_process() -> int:
+    process = subprocess.Popen(["true"])
+    process.wait()
+    return process.pid
+
+
 def keys_of(url: str) -> dict[int, list[bytes]]:
     numbered = (redis.Redis.from_url(url.removesuffix("/0"), db=number) for number in range(16))
     return {n: client.keys() for n, client in enumerate(numbered) if client.keys()}
@@ -175,9 +181,7 @@ def test_without_a_local_server_one_is_started_from_the_programs_on_this_machine
 
 def test_what_a_killed_run_left_in_redis_is_taken_over_and_emptied(own_redis):
     cache = own_redis()
-    ended = subprocess.Popen(["true"])
-    ended.wait()
-    lock(cache.url, 1, ended.pid)
+    lock(cache.url, 1, an_ended_process())
     redis.Redis.from_url(cache.url.removesuffix("/0"), db=1).set("left", "over")
 
     with redis_database(cache.url) as ours:
@@ -190,7 +194,7 @@ def test_what_a_killed_run_left_in_redis_is_taken_over_and_emptied(own_redis):
 def test_a_database_of_a_run_that_lives_or_ran_elsewhere_is_not_touched(own_redis):
     cache = own_redis()
     lock(cache.url, 1, os.getpid())
-    lock(cache.url, 2, 1, machine="elsewhere")
+    lock(cache.url, 2, an_ended_process(), machine="elsewhere")
     found = keys_of(cache.url)
 
     with redis_database(cache.url) as ours:
