@@ -1,0 +1,176 @@
+"""The factory: settings in, wired app out."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from typing import Any
+
+import click
+import structlog
+from flask import Flask, Response, jsonify, render_template, request
+from flask_wtf.csrf import CSRFError
+from werkzeug.exceptions import HTTPException
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+import blueprints
+import commands
+import logs
+from config import Settings, SettingsError
+from domain.errors import ShopError, UnverifiedEvent
+from extensions import csrf, db, doorbell, htmx, in_transaction, limiter, migrate, tune_sqlite
+from gateway import StripeGateway
+
+log = structlog.get_logger()
+
+LARGEST_BODY = 512 * 1024  # bytes; the largest event of Stripe's that we know is under 100 KB
+
+
+def create_app(settings: Settings | None = None, *, transport: Any = None) -> Flask:
+    """Wire an app for ``settings``, or for the environment's.
+
+    ``transport`` replaces the Stripe SDK's HTTP client. Settings that are missing or wrong are all
+    named at once; nothing starts with them.
+    """
+    if settings is None:
+        try:
+            settings = Settings.from_env(os.environ)
+        except SettingsError as error:
+            return _refused(error)
+    app = Flask("app", root_path=os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120
+    app.config.update(_flask_config(settings))
+    app.extensions["settings"] = settings
+    logs.set_up(human=settings.embedded)
+    _wire(app, settings, transport)
+    blueprints.register(app)
+    commands.register(app)
+    _answer_errors(app)
+    if settings.proxy_hops:
+        hops = settings.proxy_hops
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
+    return app
+
+
+def _flask_config(settings: Settings) -> dict[str, Any]:
+    secure = settings.public_origin.startswith("https://")
+    return {
+        "SECRET_KEY": settings.secret_keys[0],
+        "SECRET_KEY_FALLBACKS": list(settings.secret_keys[1:]),
+        "SQLALCHEMY_DATABASE_URI": settings.database_url,
+        "SQLALCHEMY_ENGINE_OPTIONS": _engine_options(settings.database_url),
+        "MAX_CONTENT_LENGTH": LARGEST_BODY,
+        "SESSION_COOKIE_NAME": "__Host-shop" if secure else "shop",
+        "SESSION_COOKIE_SECURE": secure,
+        "SESSION_COOKIE_HTTPONLY": True,
+        "SESSION_COOKIE_SAMESITE": "Lax",
+        "PERMANENT_SESSION_LIFETIME": timedelta(days=30),
+        "TRUSTED_HOSTS": list(settings.trusted_hosts) or None,
+        # Flask-WTF would want a Referer, which our own policy keeps back; web.py checks the Origin.
+        "WTF_CSRF_SSL_STRICT": False,
+        "WTF_CSRF_TIME_LIMIT": None,  # as long as the session, so that a form left open still works
+        "RATELIMIT_STORAGE_URI": settings.redis_url,
+        "RATELIMIT_HEADERS_ENABLED": True,
+        "SEND_FILE_MAX_AGE_DEFAULT": 3600,
+    }
+
+
+def _engine_options(url: str) -> dict[str, Any]:
+    if url.startswith("sqlite"):
+        return {}
+    # Small database plans allow 20 connections: two web processes and a worker fit.
+    return {"pool_pre_ping": True, "pool_size": 5, "max_overflow": 3, "pool_recycle": 1800}
+
+
+def _wire(app: Flask, settings: Settings, transport: Any) -> None:
+    db.init_app(app)
+    migrate.init_app(app, db)
+    csrf.init_app(app)
+    htmx.init_app(app)
+    limiter.init_app(app)
+    doorbell.init_app(app, url=settings.redis_url, flag_ttl_s=settings.sweep_seconds)
+    app.extensions["stripe_gateway"] = StripeGateway(
+        secret_key=settings.stripe_secret_key,
+        webhook_secrets=settings.stripe_webhook_secrets,
+        api_base=settings.stripe_api_base,
+        in_transaction=in_transaction,
+        transport=transport,
+    )
+    if settings.database_url.startswith("sqlite"):
+        with app.app_context():
+            tune_sqlite(db.engine)
+
+
+def _answer_errors(app: Flask) -> None:
+    """One place where failures become pages or problem+json; no traceback ever leaves it."""
+
+    @app.errorhandler(ShopError)
+    def _shop_error(error: ShopError) -> Response | tuple[str, int]:
+        if isinstance(error, UnverifiedEvent):
+            log.warning("webhook.refused", why=error.message)
+        return _answer(error.http_status, error.headline, error.message, error.code)
+
+    @app.errorhandler(CSRFError)
+    def _csrf(error: CSRFError) -> Response | tuple[str, int]:
+        why = "This page was open too long or came from elsewhere. Go back, reload it, try again."
+        return _answer(400, "This form has gone stale", why, "csrf")
+
+    @app.errorhandler(HTTPException)
+    def _http(error: HTTPException) -> Response | tuple[str, int]:
+        code = error.code or 500
+        headline, what = _WORDS.get(code, (error.name, "Go back and try again."))
+        return _answer(code, headline, what, error.name.lower().replace(" ", "_"))
+
+    @app.errorhandler(Exception)
+    def _unexpected(error: Exception) -> Response | tuple[str, int]:
+        log.exception("request.failed", path=request.path, method=request.method)
+        return _answer(500, *_WORDS[500], "internal_error")
+
+
+_WORDS = {
+    400: ("We couldn't read that", "Something about the request was not right. Go back and retry."),
+    403: ("Not for this account", "Sign in with an account that may do this."),
+    404: ("We can't find that page", "The address may be old or mistyped."),
+    405: ("Not that way", "This address does not take that kind of request."),
+    413: ("That is too large", "Send less at once."),
+    415: ("We couldn't read that", "Send JSON with the header Content-Type: application/json."),
+    429: ("A little slower, please", "Too many requests in a short time. Wait a minute."),
+    500: ("Something broke on our side", "It was noted. Nothing was charged by this page."),
+    503: ("Back in a moment", "We can't reach our database right now. Please try again."),
+}
+
+
+def _answer(status: int, headline: str, message: str, code: str) -> Any:
+    if request.path.startswith("/api/") or request.blueprint == "webhooks":
+        problem = jsonify(
+            type="about:blank", title=headline, status=status, detail=message, code=code
+        )
+        problem.status_code = status
+        problem.content_type = "application/problem+json"
+        return problem
+    return (
+        render_template("errors/error.html", code=status, headline=headline, what=message),
+        status,
+    )
+
+
+def _refused(error: SettingsError) -> Flask:
+    """Outside the command line, stop with the whole list. On it, offer the commands that need no
+    settings (`flask demo`, `--help`); any other says what is missing."""
+    if click.get_current_context(silent=True) is None:
+        raise SystemExit(str(error))
+    app = Flask("app")
+    app.extensions = _Missing(error)
+    commands.register(app)
+    return app
+
+
+class _Missing(dict[str, Any]):
+    """The extensions of an app without settings: reaching for one says what is missing."""
+
+    def __init__(self, error: SettingsError) -> None:
+        super().__init__()
+        self._error = error
+
+    def __missing__(self, name: str) -> Any:
+        click.echo(str(self._error), err=True)
+        raise SystemExit(2)

@@ -1,0 +1,283 @@
+"""The counter: orders, exceptions, webhooks. Everything here needs a signed-in admin."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from flask import Blueprint, g, redirect, render_template, request, session, url_for
+from werkzeug.wrappers import Response
+
+from blueprints import web
+from domain.errors import Forbidden
+from extensions import limiter
+from logs import redact
+from models import Order, OrderEvent, StripeEvent
+from services import agreement, auth, exceptions, inbox, orders, reconcile
+from services.causes import Cause
+
+bp = Blueprint("admin", __name__, url_prefix="/admin")
+
+OPEN_TO_ALL = {"admin.login", "admin.sign_in"}
+
+
+@bp.before_request
+def _admins_only() -> Response | None:
+    if request.endpoint in OPEN_TO_ALL:
+        return None
+    g.admin = auth.admin(session.get("admin"), session.get("admin_version"))
+    if g.admin is None:
+        return redirect(url_for(".login"), code=303)
+    return None
+
+
+@bp.context_processor
+def _open_exceptions() -> dict[str, int]:
+    return {"exception_count": exceptions.count_open() if g.get("admin") else 0}
+
+
+@bp.get("/login")
+def login() -> str:
+    return render_template("admin/login.html", token=request.args.get("token", "")[:100])
+
+
+@bp.post("/login")
+@limiter.limit("10 per minute")
+def sign_in() -> Response | tuple[str, int]:
+    try:
+        user = auth.use_link(request.form.get("token", ""))
+    except Forbidden as error:
+        page = render_template("admin/login.html", problem=error.message)
+        return page, error.http_status
+    shopper = session.get("shopper")
+    session.clear()  # a new session, so that none that was planted before can be used
+    if shopper:
+        session["shopper"] = shopper
+    session["admin"], session["admin_version"] = user.id, user.session_version
+    return redirect(url_for(".orders"), code=303)
+
+
+@bp.post("/logout")
+def logout() -> Response:
+    session.clear()
+    return redirect(url_for(".login"), code=303)
+
+
+@bp.get("")
+def start() -> Response:
+    return redirect(url_for(".orders"), code=303)
+
+
+@bp.get("/orders", endpoint="orders")
+def order_list() -> str:
+    view, query = request.args.get("view", "all"), request.args.get("q", "").strip()[:200]
+    before = web.instant(request.args.get("after"))
+    found = orders.admin_list(view, query, before)
+    page, more = found[: orders.PAGE], len(found) > orders.PAGE
+    here: dict[str, Any] = {"view": view, "q": query or None}
+    context: dict[str, Any] = {
+        "rows": _rows(page),
+        "query": query,
+        "newer": url_for(".orders", **here) if before else None,
+        "older": url_for(".orders", **here, after=web.cursor(page[-1])) if more else None,
+    }
+    if web.is_fragment():
+        return render_template("admin/_order_rows.html", **context)
+    return render_template("admin/orders.html", views=_views(view), **context)
+
+
+@bp.get("/orders/<order_id>")
+def order(order_id: str) -> str:
+    return _order_page(order_id)
+
+
+@bp.post("/orders/<order_id>/sync")
+def sync(order_id: str) -> str:
+    if orders.dossier(order_id) is None:
+        raise web.missing()
+    started = time.perf_counter()
+    tally = reconcile.sync_order(order_id, Cause("admin", actor=g.admin.email))
+    auth.note(g.admin.email, "synced", order_id)
+    took = f"({time.perf_counter() - started:.1f} s)"
+    said = {
+        bool(tally.synced): f"Asked Stripe: brought up to date {took}",
+        bool(tally.skipped): f"Asked Stripe, nothing new {took}",
+        bool(tally.failed): f"Stripe did not answer {took}. Try again in a moment.",
+    }
+    return _order_page(order_id, sync_result=said[True])
+
+
+@bp.get("/exceptions", endpoint="exceptions")
+def exception_list() -> str:
+    return render_template(
+        "admin/exceptions.html", exceptions=[_exception(row) for row in exceptions.all_open()]
+    )
+
+
+@bp.get("/webhooks")
+def webhooks() -> str:
+    page = 50
+    rows = inbox.newest(page, request.args.get("after"))
+    older = url_for(".webhooks", after=rows[-1].id) if len(rows) == page else None
+    return render_template("admin/webhooks.html", events=[_event(row) for row in rows], older=older)
+
+
+def _order_page(order_id: str, sync_result: str | None = None) -> str:
+    case = orders.dossier(order_id)
+    if case is None or case.order is None:
+        raise web.missing()
+    order, attempt = case.order, case.attempt
+    paid_after = (order.paid_at - order.created_at).total_seconds() if order.paid_at else None
+    previous = {leg.id: leg.stripe_id for leg in case.legs}
+    return render_template(
+        "admin/order.html",
+        order={
+            **_row(order, "", False),
+            "is_provisional": order.is_provisional,
+            "sync_status": order.sync_status,
+            "subtotal": order.subtotal,
+            "shipping": order.shipping,
+            "tax": order.tax,
+            "discount": order.discount,
+            "address": _address(order),
+            "paid_at": order.paid_at,
+            "strategy": order.strategy,
+            "attempt_id": attempt.id,
+            "seconds_to_paid": paid_after,
+        },
+        lines=case.items,
+        legs=[
+            {
+                "stripe_id": leg.stripe_id,
+                "kind": leg.kind,
+                "state": leg.state,
+                "amount": leg.amount,
+                "currency": leg.currency,
+                "deadline": leg.deadline,
+                "previous": previous.get(leg.previous_id or 0),
+            }
+            for leg in case.legs
+        ],
+        payments=case.payments,
+        agree=agreement.of(case),
+        history=[_entry(event, news) for event, news in orders.history(order_id)],
+        exceptions=[_exception(row) for row in exceptions.of_order(order_id)],
+        sync_result=sync_result,
+    )
+
+
+def _views(current: str) -> list[dict[str, Any]]:
+    counts = orders.view_counts()
+    return [
+        {
+            "label": label,
+            "url": url_for(".orders", view=code),
+            "count": _count(counts[code]),
+            "current": code == current,
+        }
+        for code, (label, _) in orders.VIEWS.items()
+    ]
+
+
+def _count(number: int) -> str:
+    most = orders.COUNTED_UP_TO
+    return f"{most}+" if number >= most else str(number)
+
+
+def _rows(page: list[Order]) -> list[dict[str, Any]]:
+    ids = [order.id for order in page]
+    texts, troubled = orders.items_text(ids), orders.with_exceptions(ids)
+    return [_row(order, texts.get(order.id, ""), order.id in troubled) for order in page]
+
+
+def _row(order: Order, items_text: str, troubled: bool) -> dict[str, Any]:
+    return {
+        "id": order.id,
+        "number": orders.number(order),
+        "name": order.name,
+        "email": order.email,
+        "items_text": items_text,
+        "total": order.total,
+        "currency": order.currency,
+        "status": order.status,
+        "payment_status": order.payment_status,
+        "placed_at": order.created_at,
+        "exception": troubled,
+    }
+
+
+def _address(order: Order) -> list[str]:
+    given = order.address or {}
+    town = " ".join(given[part] for part in ("postal_code", "city") if given.get(part))
+    lines = (given.get("line1"), given.get("line2"), town, given.get("state"), given.get("country"))
+    return [line for line in lines if line]
+
+
+_TITLES = {
+    "payment": "Payment seen",
+    "ignored": "Nothing to change",
+    "note": "Note",
+}
+
+
+def _entry(event: OrderEvent, news: StripeEvent | None) -> dict[str, Any]:
+    title = _TITLES.get(event.kind, "")
+    if event.kind == "transition":
+        came_from = f", was {event.from_status}" if event.from_status else ""
+        title = f"Order is {event.to_status}{came_from}".replace("_", " ")
+    detail = event.detail
+    if news:
+        wait = (event.at - news.received_at).total_seconds()
+        signed = "signature good" if news.lane == "webhook" else "fetched from Stripe"
+        detail = " · ".join(
+            part for part in (news.type, signed, f"waited {max(wait, 0):.1f} s", detail) if part
+        )
+    return {
+        "at": event.at,
+        "author": "person" if event.actor else "stripe" if news else "shop",
+        "title": title,
+        "detail": detail,
+        "cause": event.cause,
+        "event_id": event.stripe_event_id,
+        "initials": event.actor[:2].upper(),
+        "payload_json": _masked(news.payload) if news else None,
+    }
+
+
+def _masked(payload: str) -> str:
+    """The event as it came, without what opens something and without people."""
+    try:
+        return redact(json.dumps(json.loads(payload), indent=1, ensure_ascii=False))
+    except ValueError:
+        return ""
+
+
+def _exception(row: Any) -> dict[str, Any]:
+    return {
+        "type": row.type,
+        "title": row.type.replace("_", " ").capitalize(),
+        "detail": row.detail,
+        "amount": row.amount,
+        "currency": row.currency,
+        "opened_at": row.opened_at,
+        "order_id": row.order_id,
+        "order_number": None,
+        "stripe_id": row.stripe_id,
+    }
+
+
+def _event(row: StripeEvent) -> dict[str, Any]:
+    applied = row.applied_at
+    return {
+        "id": row.id,
+        "type": row.type,
+        "object_id": row.object_id,
+        "order_number": None,
+        "state": row.state,
+        "reason": row.error,
+        "tries": row.tries,
+        "wait_s": (applied - row.received_at).total_seconds() if applied else None,
+        "work_s": None,
+        "received_at": row.received_at,
+    }

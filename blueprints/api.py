@@ -1,0 +1,173 @@
+"""JSON for the browser and for programs; errors are application/problem+json."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from email_validator import EmailNotValidError, validate_email
+from flask import Blueprint, jsonify, request
+from flask.typing import ResponseReturnValue
+
+from blueprints import web
+from blueprints.forms import COUNTRIES, tidy
+from domain.delivery import DEFAULT
+from domain.errors import ShopError
+from extensions import limiter
+from services import cart, checkout, orders
+from services.checkout import Address, Contact
+
+bp = Blueprint("api", __name__, url_prefix="/api")
+
+MOST_ITEMS = 100
+
+
+class Unprocessable(ShopError):
+    code = "invalid"
+    http_status = 422
+    headline = "Some fields need another look"
+
+
+@bp.put("/cart")
+def put_cart() -> ResponseReturnValue:
+    cart.replace(web.shopper(), _items(_body()), web.currency())
+    return _cart_json()
+
+
+@bp.get("/cart")
+def get_cart() -> ResponseReturnValue:
+    return _cart_json()
+
+
+@bp.post("/payments/create-checkout-session")
+@bp.post("/checkout/create-session", endpoint="create_session")
+@limiter.limit("30 per minute")
+def create_checkout_session() -> ResponseReturnValue:
+    """Open (or find again) the payment page of this shopper's basket."""
+    body = _body()
+    if body.get("uiMode", "hosted") != "hosted":
+        raise Unprocessable("uiMode must be “hosted”; embedded checkout is not offered yet.")
+    contact, address, delivery = _contact(body), _address(body), _delivery(body)
+    if "items" in body:
+        cart.replace(web.shopper(), _items(body), web.currency())
+    page = checkout.start(web.shopper(), contact, address, delivery)
+    answer = {
+        "checkoutAttemptId": page.attempt_id,
+        "orderId": page.attempt_id,
+        "sessionId": page.session_id,
+        "url": page.url,
+    }
+    return jsonify(answer), 201
+
+
+@bp.get("/orders/by-session/<session_id>")
+def order_by_session(session_id: str) -> ResponseReturnValue:
+    return _order_json(orders.id_of_session(session_id[:255]))
+
+
+@bp.get("/orders/<order_or_intent>")
+def order(order_or_intent: str) -> ResponseReturnValue:
+    key = order_or_intent[:255]
+    return _order_json(orders.id_of_intent(key) if key.startswith("pi_") else key[:36])
+
+
+def _cart_json() -> ResponseReturnValue:
+    basket = cart.view(web.known_shopper(), web.currency())
+    lines = [
+        {
+            "sku": line.sku,
+            "title": line.title,
+            "quantity": line.quantity,
+            "unitAmount": line.unit_amount,
+            "amount": line.amount,
+        }
+        for line in basket.lines
+    ]
+    subtotal = basket.subtotal
+    if basket.waiting and not basket.waiting.handed_over:
+        # Stripe could not be reached: nothing was handed over, so the basket still shows it all.
+        for line in basket.waiting.lines:
+            amount = line["unit_amount"] * line["quantity"]
+            subtotal += amount
+            lines.append(
+                {
+                    "sku": line["sku"],
+                    "title": line["title"],
+                    "quantity": line["quantity"],
+                    "unitAmount": line["unit_amount"],
+                    "amount": amount,
+                }
+            )
+    return jsonify(items=lines, subtotal=subtotal, currency=basket.currency)
+
+
+def _order_json(order_id: str | None) -> ResponseReturnValue:
+    case = orders.dossier(order_id) if order_id else None
+    if case is None or not web.may_see(case.attempt.id, case.attempt.shopper_id, case.order):
+        raise web.missing()
+    return jsonify(orders.as_dict(case))
+
+
+def _body() -> dict[str, Any]:
+    body = request.get_json()
+    if not isinstance(body, dict):
+        raise Unprocessable("The body must be a JSON object.")
+    return body
+
+
+def _items(body: dict[str, Any]) -> list[tuple[str, object]]:
+    items = body.get("items")
+    if not isinstance(items, list) or len(items) > MOST_ITEMS:
+        raise Unprocessable(f"items must be a list of at most {MOST_ITEMS} lines.")
+    for item in items:
+        if not isinstance(item, dict) or not isinstance(item.get("sku"), str):
+            raise Unprocessable("Each item needs a sku (text) and a quantity (whole number).")
+    return [(item["sku"][:64], item.get("quantity")) for item in items]
+
+
+def _contact(body: dict[str, Any]) -> Contact:
+    given = _part(body, "contact")
+    name = _text(given, "contact", "name", 120)
+    email = _text(given, "contact", "email", 254)
+    try:
+        checked = validate_email(email, check_deliverability=False)
+    except EmailNotValidError as error:
+        raise Unprocessable("contact.email must be an address like name@example.com.") from error
+    return Contact(name, checked.normalized, _text(given, "contact", "phone", 40, optional=True))
+
+
+def _address(body: dict[str, Any]) -> Address:
+    given = _part(body, "shipping")
+    country = _text(given, "shipping", "country", 2) or ""
+    if country.upper() not in dict(COUNTRIES):
+        raise Unprocessable("shipping.country must be a two-letter code that this shop ships to.")
+    return Address(
+        line1=_text(given, "shipping", "line1", 200),
+        line2=_text(given, "shipping", "line2", 200, optional=True),
+        city=_text(given, "shipping", "city", 120),
+        postal_code=_text(given, "shipping", "postalCode", 20),
+        state=_text(given, "shipping", "state", 120, optional=True),
+        country=country.upper(),
+    )
+
+
+def _delivery(body: dict[str, Any]) -> str:
+    return _text(_part(body, "shipping"), "shipping", "delivery", 40, optional=True) or DEFAULT
+
+
+def _part(body: dict[str, Any], name: str) -> dict[str, Any]:
+    part = body.get(name)
+    if not isinstance(part, dict):
+        raise Unprocessable(f"{name} must be an object.")
+    return part
+
+
+def _text(given: dict[str, Any], part: str, name: str, most: int, *, optional: bool = False) -> Any:
+    value = given.get(name)
+    if value is None and optional:
+        return None
+    text = tidy(value) if isinstance(value, str) else None
+    if not text and optional and isinstance(value, str):
+        return None
+    if not text or len(text) > most:
+        raise Unprocessable(f"{part}.{name} must be text of 1 to {most} characters.")
+    return text

@@ -1,0 +1,165 @@
+"""Checkout form, the way to the payment page, and the ways back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Blueprint, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response
+
+from blueprints import orders as order_pages
+from blueprints import web
+from blueprints.forms import CheckoutForm
+from domain.delivery import DEFAULT, DELIVERIES
+from domain.errors import NotFound, PriceChanged, ShopError
+from extensions import limiter
+from services import cart, checkout, orders
+from services.checkout import AlreadyPaid
+
+bp = Blueprint("checkout", __name__)
+
+Page = Response | str | tuple[str, int]
+
+
+@bp.get("/checkout")
+def form() -> Page:
+    basket = cart.view(web.known_shopper(), web.currency())
+    if not basket.lines:
+        return redirect(url_for("cart.show"), code=303)
+    return _render(CheckoutForm(formdata=None), basket)
+
+
+@bp.post("/checkout")
+@limiter.limit("30 per minute")
+def start() -> Page:
+    filled = CheckoutForm()
+    if not filled.validate_on_submit():
+        return _render(filled, errors=filled.problems()), 422
+    try:
+        page = checkout.start(
+            web.shopper(), filled.contact(), filled.address(), filled.delivery.data
+        )
+    except AlreadyPaid as paid:
+        return redirect(url_for("orders.order", order_id=paid.order_id), code=303)
+    except ShopError as error:
+        return _render(filled, problem=_problem(error)), error.http_status
+    return redirect(web.pay_url(page.url), code=303)
+
+
+@bp.post("/checkout/quote")
+def quote() -> str:
+    """The summary for another delivery."""
+    return render_template("checkout/_summary.html", summary=_summary(_chosen(), _basket()))
+
+
+@bp.post("/checkout/again")
+def again() -> Response:
+    return order_pages.to_payment(request.form.get("order_id", ""))
+
+
+@bp.post("/checkout/release")
+def release() -> Response:
+    order_id = request.form.get("order_id", "")
+    try:
+        checkout.release(order_id, web.shopper())
+    except AlreadyPaid:
+        return redirect(url_for("orders.order", order_id=order_id), code=303)
+    return redirect(url_for("cart.show"), code=303)
+
+
+@bp.get("/checkout/success")
+@bp.get("/api/checkout/success", endpoint="api_success")
+@limiter.limit("120 per minute")
+def success() -> Page:
+    """The shopper is back. Ask Stripe itself; the address bar proves nothing."""
+    session_id = request.args.get("session_id", "")
+    if not session_id:
+        raise NotFound(
+            "The payment page sent you back without a reference. Your order is safe: "
+            "find it under “My orders”, or by e-mail."
+        )
+    order_id = checkout.land(session_id[:255])
+    if order_id is None:
+        raise web.missing()
+    return order_pages.render(order_id, "checkout/success.html")
+
+
+@bp.get("/checkout/cancel")
+def cancel() -> Page:
+    order_id = request.args.get("attempt", "")
+    case = orders.dossier(order_id[:36])
+    if case is None or not web.may_see(order_id, case.attempt.shopper_id, case.order):
+        raise web.missing()
+    if case.attempt.state == "open":
+        checkout.ask(order_id)  # it may have been paid in another tab
+        case = orders.dossier(order_id)
+        assert case is not None
+    if case.attempt.state == "settled":
+        return redirect(url_for("orders.order", order_id=order_id), code=303)
+    return order_pages.render(order_id, "checkout/cancel.html")
+
+
+@dataclass(frozen=True, slots=True)
+class _Summary:
+    """Amounts in minor units."""
+
+    lines: list[cart.Line]
+    subtotal: int
+    shipping: int
+    currency: str
+
+    @property
+    def total(self) -> int:
+        return self.subtotal + self.shipping
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    code: str
+    label: str
+    detail: str
+    amount: int
+
+
+def _render(
+    filled: CheckoutForm,
+    basket: cart.CartView | None = None,
+    *,
+    errors: list[tuple[str, str]] | None = None,
+    problem: dict[str, Any] | None = None,
+) -> str:
+    basket = basket or _basket()
+    return render_template(
+        "checkout/form.html",
+        cart=basket,
+        form=filled,
+        deliveries=[
+            _Way(way.code, way.label, way.detail, way.prices[basket.currency])
+            for way in DELIVERIES.values()
+            if basket.currency in way.prices
+        ],
+        summary=_summary(filled.delivery.data, basket),
+        errors=errors or [],
+        problem=problem,
+    )
+
+
+def _problem(error: ShopError) -> dict[str, Any]:
+    back = {"url": url_for("cart.show"), "label": "Back to basket"}
+    if isinstance(error, PriceChanged):
+        back["label"] = "See the new prices"
+    return {"headline": error.headline, "message": error.message, "action": back}
+
+
+def _basket() -> cart.CartView:
+    return cart.view(web.known_shopper(), web.currency())
+
+
+def _chosen() -> str:
+    return request.form.get("delivery", DEFAULT)
+
+
+def _summary(delivery: str | None, basket: cart.CartView) -> _Summary:
+    way = DELIVERIES.get(delivery or "", DELIVERIES[DEFAULT])
+    return _Summary(basket.lines, basket.subtotal, way.prices[basket.currency], basket.currency)

@@ -1,0 +1,91 @@
+"""Catalogue and product pages."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from flask import Blueprint, redirect, render_template, request, session, url_for
+from werkzeug.wrappers import Response
+
+from blueprints import web
+from services import cart, catalogue
+
+bp = Blueprint("storefront", __name__)
+
+
+@bp.get("/", endpoint="catalogue")
+def show_catalogue() -> str:
+    after = request.args.get("after", "")
+    offset = min(int(after), 10_000) if after.isdecimal() and len(after) < 6 else 0
+    asked = {name: request.args.get(name, "").strip()[:80] for name in ("q", "category", "sort")}
+    found, count = catalogue.search(
+        query=asked["q"],
+        category=asked["category"],
+        sort=asked["sort"] or "name",
+        currency=web.currency(),
+        offset=offset,
+    )
+    following = offset + len(found)
+    page = "storefront/_grid.html" if web.is_fragment() else "storefront/catalogue.html"
+    return render_template(
+        page,
+        products=[Shown(product, web.currency()) for product in found],
+        query=asked["q"],
+        category=asked["category"],
+        categories=catalogue.categories(),
+        sort=asked["sort"] or "name",
+        next_after=str(following) if following < count else None,
+        total_count=count,
+    )
+
+
+@bp.get("/products/<slug>")
+def product(slug: str) -> str:
+    return render_product(slug)
+
+
+def render_product(
+    slug: str,
+    *,
+    added: bool = False,
+    problem: dict[str, object] | None = None,
+    quantity: object = 1,
+) -> str:
+    """The page, or only its buying part for htmx."""
+    shown = Shown(catalogue.by_slug(slug), web.currency())
+    page = "storefront/_buy.html" if web.is_fragment() else "storefront/product.html"
+    return render_template(page, product=shown, added=added, problem=problem, quantity=quantity)
+
+
+@bp.post("/currency")
+def choose_currency() -> Response:
+    chosen = request.form.get("currency", "")
+    if chosen in catalogue.CURRENCIES:
+        session["currency"] = chosen
+        shopper = web.known_shopper()
+        if shopper:
+            cart.choose_currency(shopper, chosen)
+    return redirect(_back(), code=303)
+
+
+def _back() -> str:
+    """The page one came from, by its path alone, so that nobody can be sent elsewhere."""
+    came_from = urlsplit(request.referrer or "")
+    ours = came_from.netloc == request.host and not came_from.path.startswith("//")
+    return came_from.path if ours and came_from.path else url_for("storefront.catalogue")
+
+
+class Shown:
+    """A product as a page shows it: with one price, in the visitor's currency (minor units)."""
+
+    def __init__(self, product: object, currency: str) -> None:
+        self._product = product
+        self._currency = currency
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._product, name)
+
+    @property
+    def price(self) -> int | None:
+        prices: dict[str, int] = self._product.prices  # type: ignore[attr-defined]
+        return prices.get(self._currency)

@@ -1,0 +1,180 @@
+"""What all pages share: who is asking, in which currency, filters, headers."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from flask import Flask, Response, current_app, g, has_request_context, request, session
+from sqlalchemy.exc import SQLAlchemyError
+
+from domain.errors import Forbidden, NotFound, StripeError
+from domain.money import display
+from models import Order
+from services import cart, links
+from services.catalogue import CURRENCIES
+from services.shop import IDENTITY
+
+
+def shopper() -> str:
+    """The id of whoever is asking; a new one is put into the signed cookie."""
+    if "shopper" not in session:
+        session["shopper"] = str(uuid.uuid4())
+        session.permanent = True
+    return str(session["shopper"])
+
+
+def known_shopper() -> str | None:
+    """The id if there is one; looking around needs no cookie."""
+    value = session.get("shopper")
+    return str(value) if value else None
+
+
+def currency() -> str:
+    """The currency this visitor sees prices in."""
+    chosen = session.get("currency")
+    return chosen if chosen in CURRENCIES else CURRENCIES[0]
+
+
+def may_see(order_id: str, shopper_id: str, order: Order | None) -> bool:
+    """Whether the visitor owns this checkout, by session or by a signed link.
+
+    A link that was opened once is remembered in the session, so that the page's own requests need
+    not carry it; revoking it (raising ``link_version``) ends that too.
+    """
+    if known_shopper() == shopper_id:
+        return True
+    if order is None:
+        return False
+    token = request.args.get("token") or _bearer() or session.get("links", {}).get(order_id)
+    if not links.opens(token, order):
+        return False
+    if not _bearer():
+        session["links"] = {**session.get("links", {}), order_id: token}
+    return True
+
+
+def _bearer() -> str | None:
+    scheme, _, value = request.headers.get("Authorization", "").partition(" ")
+    return value or None if scheme == "Bearer" else None
+
+
+def is_fragment() -> bool:
+    """Whether htmx asks for a part of the page."""
+    return bool(request.htmx)  # type: ignore[attr-defined]
+
+
+def pay_url(url: str) -> str:
+    """The payment page's address, if it is Stripe's (or the configured stand-in's)."""
+    if urlsplit(url)._replace(path="", query="", fragment="").geturl() in _pay_origins():
+        return url
+    raise StripeError("The payment page has an unexpected address, so we did not send you there.")
+
+
+def _pay_origins() -> list[str]:
+    base = current_app.extensions["settings"].stripe_api_base
+    return [base.rstrip("/")] if base else ["https://checkout.stripe.com"]
+
+
+def dress(app: Flask) -> None:
+    """Filters, what every template may use, and the headers of every answer."""
+    settings = app.extensions["settings"]
+    app.jinja_env.filters.update(
+        money=display,
+        clock=lambda moment: f"{moment:%H:%M}",
+        day=lambda moment: f"{moment.day} {moment:%b %Y}",
+        when=lambda moment: f"{moment.day} {moment:%b, %H:%M}",
+        iso=lambda moment: moment.isoformat(timespec="seconds"),
+    )
+    app.jinja_env.globals.update(
+        shop=IDENTITY,
+        currencies=CURRENCIES,
+        env_badge=None if settings.livemode else "Sandbox",
+        is_fragment=is_fragment,
+    )
+
+    @app.context_processor
+    def _visitor() -> dict[str, Any]:
+        if not has_request_context():  # a mail is written by a worker
+            return {}
+        return {"basket_count": _basket_count(), "currency": currency()}
+
+    csp = "; ".join(
+        (
+            "default-src 'none'",
+            "script-src 'self'",
+            "style-src 'self'",
+            "img-src 'self' data:",
+            "connect-src 'self'",
+            "font-src 'self'",
+            # A form that ends at the payment page is redirected there: both must be allowed.
+            f"form-action 'self' {' '.join(_origins(app))}",
+            "base-uri 'none'",
+            "frame-ancestors 'none'",
+        )
+    )
+
+    @app.before_request
+    def _from_our_pages() -> None:
+        """Unsafe requests come from our own pages; signed ones may come from anywhere."""
+        if request.method in ("GET", "HEAD", "OPTIONS") or request.blueprint == "webhooks":
+            return
+        origin = request.headers.get("Origin", "null")
+        if origin != "null" and urlsplit(origin).netloc != request.host:
+            raise Forbidden("This form was sent from another site, so nothing was done.")
+
+    @app.after_request
+    def _headers(response: Response) -> Response:
+        headers = response.headers
+        if request.endpoint == "static":
+            return response
+        headers.setdefault("Content-Security-Policy", csp)
+        headers.setdefault("X-Content-Type-Options", "nosniff")
+        headers.setdefault("X-Frame-Options", "DENY")
+        headers.setdefault("Referrer-Policy", "strict-origin-when-cross-origin")
+        headers.setdefault("Cross-Origin-Opener-Policy", "same-origin")
+        if settings.public_origin.startswith("https://"):
+            headers.setdefault("Strict-Transport-Security", "max-age=31536000")
+        response.vary.add("HX-Request")
+        if request.blueprint not in ("storefront", "ops"):
+            headers.setdefault("Cache-Control", "no-store")
+            headers["Referrer-Policy"] = "no-referrer"
+            response.vary.add("Cookie")
+        return response
+
+
+def _origins(app: Flask) -> list[str]:
+    with app.app_context():
+        return _pay_origins()
+
+
+def _basket_count() -> int:
+    if "basket_count" not in g:
+        try:
+            g.basket_count = cart.count(known_shopper())
+        except SQLAlchemyError:  # an error page must not need what is down
+            g.basket_count = 0
+    return int(g.basket_count)
+
+
+def instant(text: str | None) -> tuple[datetime, str] | None:
+    """A keyset cursor ``<seconds since 1970>_<id>`` from a link, or None if it is malformed."""
+    if not text:
+        return None
+    stamp, _, last_id = text.partition("_")
+    try:
+        return datetime.fromtimestamp(float(stamp), UTC), last_id
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def cursor(order: Order) -> str:
+    """The keyset cursor that continues after ``order``."""
+    return f"{order.created_at.timestamp():.6f}_{order.id}"
+
+
+def missing(what: str = "order") -> NotFound:
+    """The answer for what is not there and for what is somebody else's: the same."""
+    return NotFound(f"There is no such {what}. Check the link, or find your order by e-mail.")

@@ -1,0 +1,158 @@
+"""The command line: ``flask …``. Each command calls one service and says what came of it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+from flask import Flask, current_app
+from flask.cli import AppGroup
+
+
+def register(app: Flask) -> None:
+    """Hang every command into the app."""
+    for command in (demo, doctor, worker, clock, sync, check, export, admin, storm):
+        app.cli.add_command(command)
+
+
+def _settings() -> Any:
+    """The settings, or the whole list of what is missing and exit 2."""
+    return current_app.extensions["settings"]
+
+
+@contextlib.contextmanager
+def _shop() -> Iterator[None]:
+    """The configured shop; with no setting at all, the embedded one that is here."""
+    import embedded
+
+    if "settings" not in current_app.extensions and embedded.is_meant():
+        click.echo("No settings given: this is the embedded shop in instance/.", err=True)
+        with embedded.opened():
+            yield
+        return
+    _settings()
+    yield
+
+
+def _say(answer: dict[str, Any], as_json: bool, text: str) -> None:
+    click.echo(json.dumps(answer) if as_json else text)
+
+
+@click.command(help="A whole shop with everything embedded: no account, no service, no question.")
+@click.option("--port", type=int, default=None, help="The shop's port; another one if it is taken.")
+@click.option("--once", is_flag=True, help="Place, pay and print one order by itself, then exit.")
+@click.option("--json", "as_json", is_flag=True, help="With --once: print JSON.")
+def demo(port: int | None, once: bool, as_json: bool) -> None:
+    import embedded
+
+    sys.exit(embedded.run_once(as_json) if once else embedded.run(port))
+
+
+@click.command(help="Look at settings, database, Redis and Stripe, and say what is wrong.")
+@click.option("--live", is_flag=True, help="Also look at the webhook endpoint at Stripe.")
+@click.option("--json", "as_json", is_flag=True)
+def doctor(live: bool, as_json: bool) -> None:
+    _settings()
+    from services import diagnosis
+
+    findings = diagnosis.examine(live=live)
+    lines = [f"{'ok ' if row['ok'] else 'BAD'} {row['name']}: {row['detail']}" for row in findings]
+    _say({"findings": findings}, as_json, "\n".join(lines))
+    sys.exit(0 if all(row["ok"] for row in findings) else 1)
+
+
+@click.command(help="Work on the queue until told to stop.")
+def worker() -> None:
+    _settings()
+    from jobs import runner
+
+    runner.work()
+
+
+@click.command(help="Keep time: sweep, reconcile and purge. A second one waits for the lease.")
+def clock() -> None:
+    _settings()
+    from jobs import schedule
+
+    schedule.tick_forever()
+
+
+@click.command(help="One reconcile pass: fetch missed events, look at open orders.")
+@click.option("--until-quiet", is_flag=True, help="Repeat until nothing waits any more.")
+@click.option("--since", default=None, help="Read Stripe's event list from then (ISO 8601).")
+@click.option("--json", "as_json", is_flag=True)
+def sync(until_quiet: bool, since: str | None, as_json: bool) -> None:
+    from services import reconcile
+
+    moment = _moment(since) if since else None
+    with _shop():
+        run = reconcile.until_quiet if until_quiet else reconcile.sync
+        tally = run(since=moment)
+    _say(
+        tally.as_dict(),
+        as_json,
+        f"{tally.synced} synced, {tally.failed} failed, {tally.skipped} skipped",
+    )
+
+
+@click.command(help="Prove every invariant, on our side and against Stripe's ledger.")
+@click.option("--json", "as_json", is_flag=True)
+def check(as_json: bool) -> None:
+    from services import check as proof
+
+    with _shop():
+        report = proof.run()
+    _say(report.as_dict(), as_json, report.text())
+    sys.exit(0 if report.holds else 1)
+
+
+@click.command(help="Everything the shop knows, one object a line.")
+@click.option("--format", "form", type=click.Choice(["jsonl", "csv"]), default="jsonl")
+@click.option("--kind", multiple=True, help="Only these kinds, e.g. order.")
+def export(form: str, kind: tuple[str, ...]) -> None:
+    from services import export as exporting
+
+    unknown = set(kind) - set(exporting.KINDS)
+    if unknown:
+        known = ", ".join(exporting.KINDS)
+        raise click.BadParameter(f"{', '.join(sorted(unknown))}; known kinds: {known}")
+    with _shop():
+        for line in exporting.lines(form, kind or tuple(exporting.KINDS)):
+            click.echo(line)
+
+
+admin = AppGroup("admin", help="People who run the shop.")
+
+
+@admin.command("create", help="Make EMAIL an admin and print a one-time sign-in link.")
+@click.argument("email")
+def admin_create(email: str) -> None:
+    from services import auth
+
+    with _shop():
+        link = auth.create_link(email.strip().lower())
+        click.echo(_settings().public_origin + link)
+
+
+@click.command(help="Shop through crashes, faults and races, on a virtual clock; exit 1 if broken.")
+@click.option("--seed", type=int, default=1, help="The first seed; the same seed replays exactly.")
+@click.option("--seeds", type=int, default=1, help="How many seeds, one after the other.")
+@click.option("--checkouts", type=int, default=30)
+@click.option("--json", "as_json", is_flag=True)
+def storm(seed: int, seeds: int, checkouts: int, as_json: bool) -> None:
+    from storm import main
+
+    sys.exit(main(seed=seed, seeds=seeds, checkouts=checkouts, as_json=as_json))
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} is no ISO 8601 time, like 2026-11-20T14:00Z") from error
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -1,0 +1,1 @@
+"""What the shop knows, without any framework: standard library only, no I/O."""

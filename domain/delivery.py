@@ -1,0 +1,41 @@
+"""Ways to get a parcel, with their prices; a shop edits this table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """``prices`` in minor units per currency."""
+
+    code: str
+    label: str
+    detail: str
+    prices: dict[str, int]
+
+
+DELIVERIES = {
+    delivery.code: delivery
+    for delivery in (
+        Delivery(
+            "standard",
+            "Parcel, 2–4 working days",
+            "To your door, with a tracking link.",
+            {"eur": 490, "usd": 590, "jpy": 800},
+        ),
+        Delivery(
+            "express",
+            "Express, next working day",
+            "Ordered before 15:00, with you tomorrow.",
+            {"eur": 1290, "usd": 1490, "jpy": 2200},
+        ),
+        Delivery(
+            "pickup",
+            "Collect in the shop",
+            "We write to you when it is ready.",
+            {"eur": 0, "usd": 0, "jpy": 0},
+        ),
+    )
+}
+DEFAULT = "standard"

@@ -1,0 +1,161 @@
+"""What can go wrong in a shop, named for what happened and written for the shopper.
+
+``code`` is the stable name a program may test for, ``http_status`` what a page or the API answers.
+"""
+
+from __future__ import annotations
+
+
+class ShopError(Exception):
+    """An expected failure: the message says what happened and what to do about it."""
+
+    code = "shop_error"
+    http_status = 400
+    headline = "That did not work"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class EmptyCart(ShopError):
+    code = "cart_empty"
+    http_status = 409
+    headline = "Your basket is empty"
+
+    def __init__(self) -> None:
+        super().__init__("There is nothing to pay for yet. Put something in your basket first.")
+
+
+class UnknownProduct(ShopError):
+    code = "product_unknown"
+    http_status = 422
+    headline = "We don't have that"
+
+    def __init__(self, sku: str) -> None:
+        super().__init__(f"There is no product “{sku[:40]}” in this shop.")
+
+
+class ProductUnavailable(ShopError):
+    code = "product_unavailable"
+    http_status = 409
+    headline = "No longer for sale"
+
+    def __init__(self, title: str) -> None:
+        super().__init__(f"{title} is no longer for sale. Remove it from your basket to go on.")
+
+
+class BadQuantity(ShopError):
+    code = "quantity_invalid"
+    http_status = 422
+    headline = "Check the quantity"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"The quantity must be a whole number from 1 to {most}.")
+
+
+class OutOfStock(ShopError):
+    code = "out_of_stock"
+    http_status = 409
+    headline = "Not enough left"
+
+    def __init__(self, sku: str, title: str, left: int) -> None:
+        self.sku, self.left = sku, left
+        super().__init__(
+            f"Only {left} of {title} left. Change the quantity to go on."
+            if left > 0
+            else f"{title} is sold out. Remove it from your basket to go on."
+        )
+
+
+class PriceChanged(ShopError):
+    code = "price_changed"
+    http_status = 409
+    headline = "A price has changed"
+
+    def __init__(self, titles: list[str]) -> None:
+        super().__init__(
+            f"The price of {', '.join(titles)} has changed since you put it in your basket. "
+            "Nothing was charged. Look at the new total and accept it to go on."
+        )
+
+
+class TotalTooLarge(ShopError):
+    code = "total_too_large"
+    http_status = 422
+    headline = "This basket is too large"
+
+    def __init__(self) -> None:
+        super().__init__("The total is more than one payment can carry. Order in two parts.")
+
+
+class NotFound(ShopError):
+    code = "not_found"
+    http_status = 404
+    headline = "We can't find that"
+
+
+class Conflict(ShopError):
+    code = "conflict"
+    http_status = 409
+    headline = "That is no longer possible"
+
+
+class Forbidden(ShopError):
+    code = "forbidden"
+    http_status = 403
+    headline = "Not for this account"
+
+
+class UnverifiedEvent(ShopError):
+    """A webhook body that Stripe did not sign, or not for us, or not now."""
+
+    code = "signature_invalid"
+    http_status = 400
+    headline = "Signature refused"
+
+
+class CannotStore(ShopError):
+    """The database did not take a verified event: Stripe has to send it again."""
+
+    code = "cannot_store"
+    http_status = 503
+    headline = "Try again later"
+
+
+class StripeError(ShopError):
+    """Something went wrong between us and Stripe."""
+
+    code = "stripe_error"
+    http_status = 502
+    headline = "The payment service did not answer"
+
+
+class StripeUnavailable(StripeError):
+    """Timeout, connection error or 5xx: **unknown outcome**, the work may have been done."""
+
+    code = "stripe_unavailable"
+
+
+class StripeReplayedFailure(StripeUnavailable):
+    """A 500 that Stripe stored under our idempotency key: the key will never say more."""
+
+    code = "stripe_replayed_failure"
+
+
+class StripeBusy(StripeError):
+    """401, 409, 429: Stripe did nothing; the same request may be sent again later."""
+
+    code = "stripe_busy"
+
+
+class StripeRefused(StripeError):
+    """A definite no: nothing was done and the same request would be refused again."""
+
+    code = "stripe_refused"
+
+
+class StripeMissing(StripeRefused):
+    """Stripe has no such object (404)."""
+
+    code = "stripe_missing"

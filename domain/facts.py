@@ -1,0 +1,106 @@
+"""What Stripe told us, as plain values.
+
+Two kinds (rule R3). *Final* facts are taken from a verified event as they are and never undone.
+*Mirrors* are a look at something that may still change; whoever looks notes
+the version of our row before, and applies the mirror only if the row still has it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+
+class LegState(StrEnum):
+    """Where a leg stands at Stripe; the first three are live, the others final."""
+
+    CREATING = "creating"  # asked for, answer unknown
+    OPEN = "open"
+    PROCESSING = "processing"  # the shopper is done, the money is under way
+    COMPLETE = "complete"
+    EXPIRED = "expired"
+    CANCELED = "canceled"
+    FAILED = "failed"  # complete but unpaid, and the bank said no for good
+    REFUSED = "refused"  # Stripe definitely refused to open it
+
+    @property
+    def is_final(self) -> bool:
+        return self not in LIVE
+
+
+LIVE = frozenset({LegState.CREATING, LegState.OPEN, LegState.PROCESSING})
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Whose object it says it is: our attempt, Stripe's customer."""
+
+    attempt_id: str | None = None
+    customer_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentSucceeded:
+    """Final: this payment took this much money (minor units of ``currency``)."""
+
+    payment_intent: str
+    amount: int
+    currency: str
+    leg_id: str | None = None  # the session, when the news came through it
+    method: str | None = None  # "Visa ···· 4242"
+    charge_id: str | None = None
+    created: datetime | None = None  # Stripe's whole seconds, UTC
+    origin: Origin = field(default_factory=Origin)
+
+
+@dataclass(frozen=True, slots=True)
+class LegEnded:
+    """Final: this session is complete and paid, or expired; this intent was canceled."""
+
+    leg_id: str
+    state: LegState  # COMPLETE, EXPIRED or CANCELED
+    payment_intent: str | None = None
+    address: dict[str, str | None] | None = None  # shipping address collected by Stripe
+    origin: Origin = field(default_factory=Origin)
+
+
+@dataclass(frozen=True, slots=True)
+class LegSeen:
+    """Mirror: how a leg looked when Stripe was asked."""
+
+    leg_id: str
+    state: LegState
+    payment_intent: str | None = None
+    failure: str | None = None  # Stripe's decline or error code of the last try
+    origin: Origin = field(default_factory=Origin)
+
+
+@dataclass(frozen=True, slots=True)
+class RefundSeen:
+    """That the refund exists is final; its status is a mirror."""
+
+    refund_id: str
+    payment_intent: str
+    amount: int
+    currency: str
+    status: str  # Stripe's: pending, requires_action, succeeded, failed, canceled
+    our_row: str | None = None  # from our metadata: the refund row that asked for it
+
+
+Fact = PaymentSucceeded | LegEnded | LegSeen | RefundSeen
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What one verified event is about and what it says for certain."""
+
+    event_id: str
+    type: str
+    object_id: str | None = None
+    attempt_id: str | None = None
+    payment_intent: str | None = None
+    facts: tuple[Fact, ...] = ()
+    must_look: bool = False  # the event is only a mirror: read the live legs afresh
+    refunds_of: str | None = None  # the payment intent whose refunds to read afresh
+    ignored: str | None = None  # why this event is none of our business

@@ -1,0 +1,175 @@
+"""The one table of what may happen to an order, and the pure functions around it.
+
+``judge`` turns the rows of an attempt into an outcome, ``decide`` says what the outcome does.
+"Nothing happens" is an answer with a reason, never silence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from domain.facts import LegState
+
+
+class Status(StrEnum):
+    PENDING_PAYMENT = "pending_payment"
+    PAYMENT_CONFIRMED = "payment_confirmed"
+    AWAITING_SHIPMENT = "awaiting_shipment"
+    SHIPPED = "shipped"
+    DELIVERED = "delivered"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+
+class PaymentStatus(StrEnum):
+    PENDING = "pending"
+    PROCESSING = "processing"
+    PAID = "paid"
+    PARTIALLY_REFUNDED = "partially_refunded"
+    REFUNDED = "refunded"
+    DISPUTED = "disputed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Outcome(StrEnum):
+    """What has become of an attempt, or what a person did to its order."""
+
+    PAID = "paid"
+    EXPIRED = "expired"  # every leg ran out
+    CANCELLED = "cancelled"  # somebody ended it
+    FAILED = "failed"  # the last live leg failed for good
+    REFUNDED = "refunded"  # all of it, every refund succeeded
+    RETRIED = "retried"
+    PACKED = "packed"
+    SHIPPED = "shipped"
+    DELIVERED = "delivered"
+
+
+class Effect(StrEnum):
+    """What a move owes, carried out in the same transaction."""
+
+    SELL_STOCK = "sell_stock"
+    RELEASE_STOCK = "release_stock"
+    RETAKE_STOCK = "retake_stock"
+    RETURN_LINES = "return_lines"
+    TAKE_LINES = "take_lines"
+    SEND_RECEIPT = "send_receipt"
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    to: Status
+    effects: tuple[Effect, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Ignore:
+    why: str
+
+
+Decision = Move | Ignore
+
+_CONFIRM = Move(
+    Status.PAYMENT_CONFIRMED, (Effect.TAKE_LINES, Effect.SEND_RECEIPT, Effect.SELL_STOCK)
+)
+_LATE = Move(
+    Status.PAYMENT_CONFIRMED,
+    (Effect.RETAKE_STOCK, Effect.TAKE_LINES, Effect.SEND_RECEIPT, Effect.SELL_STOCK),
+)
+_GIVE_BACK = (Effect.RETURN_LINES, Effect.RELEASE_STOCK)
+_TAKE_AGAIN = Move(Status.PENDING_PAYMENT, (Effect.RETAKE_STOCK, Effect.TAKE_LINES))
+
+TABLE: dict[tuple[Status, Outcome], Move] = {
+    (Status.PENDING_PAYMENT, Outcome.PAID): _CONFIRM,
+    (Status.PENDING_PAYMENT, Outcome.EXPIRED): Move(Status.EXPIRED, _GIVE_BACK),
+    (Status.PENDING_PAYMENT, Outcome.CANCELLED): Move(Status.CANCELLED, _GIVE_BACK),
+    (Status.PENDING_PAYMENT, Outcome.FAILED): Move(Status.CANCELLED, _GIVE_BACK),
+    (Status.EXPIRED, Outcome.PAID): _LATE,
+    (Status.CANCELLED, Outcome.PAID): _LATE,
+    (Status.EXPIRED, Outcome.RETRIED): _TAKE_AGAIN,
+    (Status.CANCELLED, Outcome.RETRIED): _TAKE_AGAIN,
+    (Status.PAYMENT_CONFIRMED, Outcome.PACKED): Move(Status.AWAITING_SHIPMENT),
+    (Status.AWAITING_SHIPMENT, Outcome.SHIPPED): Move(Status.SHIPPED),
+    (Status.SHIPPED, Outcome.DELIVERED): Move(Status.DELIVERED),
+    (Status.PAYMENT_CONFIRMED, Outcome.REFUNDED): Move(Status.CANCELLED),
+    (Status.AWAITING_SHIPMENT, Outcome.REFUNDED): Move(Status.CANCELLED),
+}
+
+PAID_STATUSES = frozenset(
+    {Status.PAYMENT_CONFIRMED, Status.AWAITING_SHIPMENT, Status.SHIPPED, Status.DELIVERED}
+)
+
+
+def decide(status: Status, outcome: Outcome) -> Decision:
+    """Say what ``outcome`` does to an order in ``status``; late and repeated news is ignored."""
+    return TABLE.get((status, outcome)) or Ignore(
+        f"{outcome} changes nothing for an order that is {status}"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LegView:
+    """As much of a leg as the rules look at."""
+
+    state: LegState
+    failure: str | None = None
+
+
+_ENDINGS = {
+    LegState.EXPIRED: Outcome.EXPIRED,
+    LegState.CANCELED: Outcome.CANCELLED,
+    LegState.FAILED: Outcome.FAILED,
+    LegState.REFUSED: Outcome.CANCELLED,
+}
+
+
+def judge(
+    *, due: int, settled_amount: int | None, legs: Iterable[LegView], cancelling: bool = False
+) -> Outcome | None:
+    """What has become of an attempt: an outcome, or None while it is not decided.
+
+    ``due`` and ``settled_amount`` are minor units; ``settled_amount`` is None while nothing was
+    paid. ``legs`` in the order in which they were opened: the youngest one names the ending.
+    ``cancelling`` says that a person asked for the end, which then has that name.
+    """
+    if settled_amount is not None:
+        return Outcome.PAID
+    states = [leg.state for leg in legs]
+    if due == 0 and LegState.COMPLETE in states:
+        return Outcome.PAID
+    if not states or not all(state.is_final for state in states):
+        return None
+    ending = _ENDINGS.get(states[-1])
+    if ending is Outcome.EXPIRED and cancelling:
+        return Outcome.CANCELLED
+    return ending  # complete, but its payment not seen yet: not decided
+
+
+def payment_status(
+    *,
+    legs: Iterable[LegView],
+    paid: bool,
+    paid_amount: int = 0,
+    refunded: int = 0,
+    disputed: bool = False,
+) -> PaymentStatus:
+    """The second axis: a pure function of the rows (amounts in minor units)."""
+    if paid:
+        if disputed:
+            return PaymentStatus.DISPUTED
+        if refunded and refunded >= paid_amount:
+            return PaymentStatus.REFUNDED
+        return PaymentStatus.PARTIALLY_REFUNDED if refunded else PaymentStatus.PAID
+    seen = list(legs)
+    states = {leg.state for leg in seen}
+    if LegState.PROCESSING in states:
+        return PaymentStatus.PROCESSING
+    if states & {LegState.CREATING, LegState.OPEN}:
+        declined = any(leg.failure for leg in seen if leg.state is LegState.OPEN)
+        return PaymentStatus.FAILED if declined else PaymentStatus.PENDING
+    if seen and seen[-1].state is LegState.FAILED:
+        return PaymentStatus.FAILED
+    return PaymentStatus.CANCELLED if seen else PaymentStatus.PENDING

@@ -1,0 +1,140 @@
+"""Redis is only a doorbell: it says "come and look", never what there is to see.
+
+Everything that matters is a row in the database before the bell is rung, so a lost ring costs at
+most one sweep (rule R6). What travels through Redis is a function name from ``JOBS`` and ids, and
+nothing else is ever run (rule R14).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import redis
+import rq
+import structlog
+from flask import Flask, current_app
+from redis.exceptions import RedisError
+from rq.job import Job
+from rq.serializers import JSONSerializer
+
+log = structlog.get_logger()
+
+QUEUE_NAME = "quittance"  # one queue: with two, RQ can lose a job outright when a worker is killed
+JOB_TIMEOUT_S = 60  # a job stops itself after 5 s; a minute means that it hangs
+RESULT_TTL_S = 60
+FAILURE_TTL_S = 7 * 24 * 3600  # long enough for a person to look at it after a holiday
+
+JOBS = {
+    "drain_inbox": "jobs.inbox.drain",
+    "drain_outbox": "jobs.outbox.drain",
+    "sweep": "jobs.sweep.sweep",
+    "sync": "jobs.sweep.sync",
+}
+
+
+class ForgedJob(Exception):
+    """A job in Redis that we did not put there."""
+
+
+class ShopJob(Job):
+    """A job as we accept it: a function of ``JOBS`` with text or number arguments.
+
+    RQ's own class unpickles by default, imports whatever name the job carries, and calls what its
+    callbacks and webhooks name; whoever can write to Redis could run code with it.
+    """
+
+    def __init__(self, id: str | None = None, connection: Any = None, serializer: Any = None):
+        super().__init__(id, connection=connection, serializer=JSONSerializer)
+
+    def _deserialize_data(self) -> None:
+        super()._deserialize_data()
+        name, arguments, named = self._func_name, self._args, self._kwargs
+        if name not in JOBS.values() or self._instance is not None:
+            raise ForgedJob(f"refused a job that calls {str(name)[:80]!r}")
+        if named or not isinstance(arguments, list | tuple):
+            raise ForgedJob(f"refused a job with odd arguments: {name}")
+        if not all(isinstance(argument, str) for argument in arguments):
+            raise ForgedJob(f"refused a job whose arguments are no ids: {name}")
+
+    def restore(self, raw_data: Any) -> Any:
+        super().restore(raw_data)
+        self.webhooks = []
+
+    success_callback = failure_callback = stopped_callback = property(lambda self: None)
+
+    def perform(self) -> Any:
+        """Run inside an application context of its own, so that no session outlives the job."""
+        app = current_app._get_current_object()  # type: ignore[attr-defined]
+        with app.app_context():
+            return super().perform()
+
+
+class Doorbell:
+    """The connection to Redis and the one queue on it."""
+
+    connection: redis.Redis
+    queue: rq.Queue
+
+    def init_app(self, app: Flask, *, url: str, flag_ttl_s: int) -> None:
+        """``url`` is ``redis://``, ``rediss://`` or ``memory://`` (embedded, this process only)."""
+        self.flag_ttl_s = flag_ttl_s
+        self.connection = connect(url)
+        self.queue = rq.Queue(
+            QUEUE_NAME,
+            connection=self.connection,
+            job_class=ShopJob,
+            serializer=JSONSerializer,
+            default_timeout=JOB_TIMEOUT_S,
+        )
+        app.extensions["doorbell"] = self
+
+    def enqueue(self, name: str, *ids: str) -> bool:
+        """Put a job on the queue; False when Redis does not answer, which is never an error."""
+        try:
+            self.queue.enqueue(
+                JOBS[name],
+                *ids,
+                result_ttl=RESULT_TTL_S,
+                failure_ttl=FAILURE_TTL_S,
+                retry=rq.Retry(max=3),
+            )
+        except RedisError as error:
+            log.warning("doorbell.silent", job=name, error=type(error).__name__)
+            return False
+        return True
+
+    def ring(self, name: str) -> None:
+        """Ask for a drain, unless one is already on its way.
+
+        The flag lives at most one sweep, because the drain that should clear it may be lost. It
+        is never the job's own existence: RQ keeps a failed id blocked for long.
+        """
+        try:
+            if not self.connection.set(_flag(name), 1, nx=True, ex=self.flag_ttl_s):
+                return
+        except RedisError as error:
+            log.warning("doorbell.silent", job=name, error=type(error).__name__)
+            return
+        self.enqueue(name)
+
+    def answered(self, name: str) -> None:
+        """Clear the flag. Call it *before* looking, so that a ring meanwhile is not lost."""
+        try:
+            self.connection.delete(_flag(name))
+        except RedisError as error:
+            log.warning("doorbell.silent", job=name, error=type(error).__name__)
+
+
+def _flag(name: str) -> str:
+    return f"{QUEUE_NAME}:ringing:{name}"
+
+
+def connect(url: str) -> redis.Redis:
+    """A client for ``url``; short timeouts, because nobody may wait for a doorbell."""
+    if url.startswith("memory:"):
+        import fakeredis
+
+        return fakeredis.FakeRedis()
+    return redis.Redis.from_url(
+        url, socket_connect_timeout=1, socket_timeout=70, health_check_interval=30
+    )

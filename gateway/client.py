@@ -1,0 +1,357 @@
+"""Calls to Stripe, with timeouts, our own idempotency keys, and errors that say what is known."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import stripe
+
+from domain.clock import now
+from domain.errors import (
+    StripeBusy,
+    StripeMissing,
+    StripeRefused,
+    StripeReplayedFailure,
+    StripeUnavailable,
+    UnverifiedEvent,
+)
+from domain.facts import Fact, RefundSeen
+from gateway import facts
+
+CONNECT_S, READ_S = 3, 10  # Heroku cuts a request at 30 s; the SDK alone would wait 80
+QUICK_READ_S = 3  # on the success page a person is waiting
+NETWORK_RETRIES = 2  # StripeClient itself retries nothing unless told to
+TOLERANCE_S = 300  # Stripe's own default for the age of a signature
+PAGE = 100  # the largest page that Stripe's lists give
+_EXPAND = {"expand": ["payment_intent", "payment_intent.latest_charge"]}
+_UNREACHED = (
+    "We could not reach the payment service. Nothing was charged, and your basket is kept. "
+    "Please try again in a moment."
+)
+
+
+class CalledInsideTransaction(RuntimeError):
+    """Stripe was about to be called while a database transaction was open (rule R1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedEvent:
+    """An event that Stripe signed. ``ignored`` says why it is none of our business."""
+
+    id: str
+    type: str
+    object_id: str | None
+    api_version: str | None
+    livemode: bool
+    payload: str
+    ignored: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedSession:
+    """A Checkout Session that can be paid at ``url``."""
+
+    id: str
+    url: str | None
+    payment_intent: str | None
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a checkout stands in Stripe's ledger; amounts in minor units."""
+
+    state: str  # the intent's status, or the session's while there is no intent
+    amount: int
+    currency: str
+    refunded: int
+
+
+class StripeGateway:
+    """Every call we make to Stripe. Raises the Stripe errors of ``domain.errors`` and no others."""
+
+    def __init__(
+        self,
+        *,
+        secret_key: str,
+        webhook_secrets: tuple[str, ...],
+        api_base: str | None = None,
+        in_transaction: Callable[[], bool] = lambda: False,
+        transport: Any = None,
+    ) -> None:
+        """``transport`` replaces the SDK's HTTP client: the storm's needs no socket."""
+        self.livemode = secret_key.startswith(("sk_live_", "rk_live_"))
+        self._secrets = webhook_secrets
+        self._in_transaction = in_transaction
+        bases: Any = {"api": api_base} if api_base else {}
+
+        def client(read_s: int, retries: int) -> stripe.StripeClient:
+            http = transport or stripe.RequestsClient(timeout=(CONNECT_S, read_s))
+            return stripe.StripeClient(
+                secret_key, base_addresses=bases, http_client=http, max_network_retries=retries
+            )
+
+        self._patient = client(READ_S, NETWORK_RETRIES)
+        self._quick = client(QUICK_READ_S, 0)
+
+    # -- webhooks
+
+    def verify(self, body: bytes, signature: str) -> VerifiedEvent:
+        """Check the signature over the raw bytes, then read the envelope.
+
+        Accepts any of our secrets (rotation), signatures up to 300 s old, and none from more than
+        300 s ahead, which the SDK itself would let pass. Raises UnverifiedEvent.
+        """
+        try:
+            text = body.decode()
+            self._check_signature(text, signature)
+            event = json.loads(text)
+            return self._envelope(event, text)
+        except UnverifiedEvent:
+            raise
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise UnverifiedEvent(f"This is no event: {type(error).__name__}.") from error
+
+    def _check_signature(self, text: str, signature: str) -> None:
+        if not signature.isascii():
+            raise UnverifiedEvent("The signature header is malformed.")
+        for secret in self._secrets:
+            try:
+                stripe.WebhookSignature.verify_header(text, signature, secret, tolerance=None)
+                break
+            except stripe.SignatureVerificationError:
+                continue
+        else:
+            raise UnverifiedEvent("The signature does not match any of our secrets.")
+        stamp = next(part[2:] for part in signature.split(",") if part.startswith("t="))
+        if abs(now().timestamp() - int(stamp)) > TOLERANCE_S:
+            raise UnverifiedEvent("The signature's time is more than 300 seconds off our clock.")
+
+    def _envelope(self, event: Any, text: str) -> VerifiedEvent:
+        if not isinstance(event, dict) or not isinstance(event.get("id"), str):
+            raise UnverifiedEvent("This is no event: it has no id.")
+        body = (event.get("data") or {}).get("object") or {}
+        livemode = bool(event.get("livemode"))
+        reason = None
+        if event.get("object") != "event":
+            reason = "a thin event carries no object"
+        elif livemode != self.livemode:
+            reason = f"a {'live' if livemode else 'test'} event, but this shop runs on other keys"
+        elif event.get("account"):
+            reason = "it belongs to a connected account"
+        return VerifiedEvent(
+            id=event["id"][:255],
+            type=str(event["type"])[:80],
+            object_id=body.get("id"),
+            api_version=event.get("api_version"),
+            livemode=livemode,
+            payload=text,
+            ignored=reason,
+        )
+
+    # -- checkout sessions
+
+    def open_session(self, parameters: dict[str, Any], key: str) -> OpenedSession:
+        """Create a Checkout Session; the same key and parameters always give the same session."""
+        session = self._call(
+            lambda client: client.v1.checkout.sessions.create(
+                parameters,  # type: ignore[arg-type]
+                {"idempotency_key": key},
+            )
+        )
+        return _opened(session)
+
+    def find_session(self, attempt_id: str, since: datetime) -> OpenedSession | None:
+        """Look for a session that a lost answer left behind, created since then (UTC)."""
+        starting_after: dict[str, str] = {}
+        while True:
+            page = self._call(
+                lambda client, after=starting_after: client.v1.checkout.sessions.list(  # type: ignore[misc]
+                    {"created": {"gte": int(since.timestamp()) - 60}, "limit": PAGE, **after}
+                )
+            )
+            for session in page["data"]:
+                if session["client_reference_id"] == attempt_id and session["status"] == "open":
+                    return _opened(session)
+            if not page["has_more"]:
+                return None
+            starting_after = {"starting_after": page["data"][-1]["id"]}
+
+    def read_session(self, session_id: str, *, quick: bool = False) -> tuple[Fact, ...]:
+        """Look at a session and its intent in one read. Raises StripeMissing."""
+        session = self._call(
+            lambda client: client.v1.checkout.sessions.retrieve(session_id, _EXPAND),  # type: ignore[arg-type]
+            quick=quick,
+        )
+        return facts.of_session(_plain(session))
+
+    def expire_session(self, session_id: str) -> tuple[Fact, ...]:
+        """Make a session unpayable, or say what has become of it instead."""
+        try:
+            session = self._call(lambda client: client.v1.checkout.sessions.expire(session_id))
+        except StripeRefused:  # "only open sessions can be expired": it is something else by now
+            return self.read_session(session_id)
+        return facts.of_session(_plain(session))
+
+    def standing(self, session_id: str, payment_intent: str | None) -> Standing:
+        """What Stripe's ledger says about a session, or about the intent that paid it."""
+        if payment_intent is None:
+            session = _plain(
+                self._call(
+                    lambda client: client.v1.checkout.sessions.retrieve(session_id, _EXPAND),  # type: ignore[arg-type]
+                    quick=True,
+                )
+            )
+            state = session["status"]
+            intent = session.get("payment_intent")
+            if state == "complete" and intent:
+                state = intent["status"]
+            return Standing(state, session["amount_total"], session["currency"], 0)
+        intent = _plain(
+            self._call(
+                lambda client: client.v1.payment_intents.retrieve(
+                    payment_intent, {"expand": ["latest_charge"]}
+                ),
+                quick=True,
+            )
+        )
+        charge = intent.get("latest_charge") or {}
+        return Standing(
+            intent["status"],
+            intent["amount_received"],
+            intent["currency"],
+            charge.get("amount_refunded", 0),
+        )
+
+    # -- money back
+
+    def refund_rest(self, payment_intent: str, *, row: str, key: str) -> RefundSeen:
+        """Refund what is left of a payment; no amount is given, so that a refund made in the
+        dashboard meanwhile does not change the request. ``row`` is the refund row's id."""
+        refund = self._call(
+            lambda client: client.v1.refunds.create(
+                {"payment_intent": payment_intent, "metadata": {"refund_row": row}},
+                {"idempotency_key": key},
+            )
+        )
+        return facts.of_refund(_plain(refund))
+
+    def refunds_of(self, payment_intent: str) -> list[RefundSeen]:
+        """Every refund of a payment, read afresh."""
+        return [
+            facts.of_refund(_plain(refund))
+            for refund in self._pages(
+                lambda client, page: client.v1.refunds.list(
+                    {"payment_intent": payment_intent, "limit": PAGE, **page}
+                )
+            )
+        ]
+
+    # -- lists, for the reconciler and the proof
+
+    def events_since(self, since: datetime) -> Iterator[tuple[VerifiedEvent, datetime]]:
+        """Events of the types we follow, newest first, each with Stripe's time (UTC)."""
+        for event in self._pages(
+            lambda client, page: client.v1.events.list(
+                {
+                    "created": {"gte": int(since.timestamp())},
+                    "types": list(facts.FOLLOWED_TYPES),
+                    "limit": PAGE,
+                    **page,
+                }
+            )
+        ):
+            plain = _plain(event)
+            verified = self._envelope(plain, json.dumps(plain, separators=(",", ":")))
+            created = facts._time(plain["created"])
+            assert created is not None
+            yield verified, created
+
+    def payments_since(self, since: datetime) -> Iterator[dict[str, Any]]:
+        """Stripe's own ledger: payment intents as plain dicts, newest first."""
+        for intent in self._pages(
+            lambda client, page: client.v1.payment_intents.list(
+                {
+                    "created": {"gte": int(since.timestamp())},
+                    "limit": PAGE,
+                    "expand": ["data.latest_charge"],
+                    **page,
+                }
+            )
+        ):
+            yield _plain(intent)
+
+    def webhook_endpoints(self) -> list[dict[str, Any]]:
+        """Where Stripe sends events to."""
+        return [
+            _plain(endpoint)
+            for endpoint in self._pages(
+                lambda client, page: client.v1.webhook_endpoints.list({"limit": PAGE, **page})
+            )
+        ]
+
+    def ping(self) -> None:
+        """Ask for something small, to see whether address and key are right."""
+        self._call(lambda client: client.v1.events.list({"limit": 1}), quick=True)
+
+    # -- how a call is made
+
+    def _pages(self, ask: Callable[[stripe.StripeClient, Any], Any]) -> Iterator[Any]:
+        page: dict[str, str] = {}
+        while True:
+            answer = self._call(lambda client, page=page: ask(client, page))  # type: ignore[misc]
+            yield from answer["data"]
+            if not answer["has_more"]:
+                return
+            page = {"starting_after": answer["data"][-1]["id"]}
+
+    def _call(self, ask: Callable[[stripe.StripeClient], Any], *, quick: bool = False) -> Any:
+        if self._in_transaction():
+            raise CalledInsideTransaction("end the transaction before calling Stripe")
+        with _known_errors():
+            return ask(self._quick if quick else self._patient)
+
+
+@contextmanager
+def _known_errors() -> Iterator[None]:
+    """Sort the SDK's errors by what they let us know about the outcome (rule R2)."""
+    try:
+        yield
+    except stripe.IdempotencyError as error:
+        # The key was used with other parameters: it will never tell us more. Search instead.
+        raise StripeReplayedFailure(_UNREACHED) from error
+    except stripe.StripeError as error:
+        raise _sorted(error) from error
+
+
+def _sorted(error: stripe.StripeError) -> Exception:
+    status = error.http_status
+    if status is None or status >= 500:
+        headers = {k.lower(): v for k, v in (error.headers or {}).items()}
+        if headers.get("idempotent-replayed") == "true":
+            return StripeReplayedFailure(_UNREACHED)
+        return StripeUnavailable(_UNREACHED)
+    if status in (401, 409, 429):
+        return StripeBusy(_UNREACHED)
+    detail = f"The payment service refused: {error.user_message or error.code or status}"
+    return (StripeMissing if status == 404 else StripeRefused)(detail)
+
+
+def _opened(session: Any) -> OpenedSession:
+    plain = _plain(session)
+    return OpenedSession(
+        id=plain["id"],
+        url=plain.get("url"),
+        payment_intent=facts._id_of(plain.get("payment_intent")),
+        expires_at=facts._time(plain.get("expires_at")),
+    )
+
+
+def _plain(value: Any) -> dict[str, Any]:
+    plain: dict[str, Any] = value.to_dict(for_json=True)
+    return plain

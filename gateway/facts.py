@@ -1,0 +1,235 @@
+"""Stripe's objects, as plain dicts, turned into facts. Pure: no I/O, no SDK.
+
+Sources: Stripe's API reference for Checkout Sessions, PaymentIntents, Charges, Refunds and Events,
+version 2026-10-28.endive.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from domain.facts import (
+    Fact,
+    LegEnded,
+    LegSeen,
+    LegState,
+    News,
+    Origin,
+    PaymentSucceeded,
+    RefundSeen,
+)
+
+ATTEMPT_KEY = "checkout_attempt_id"  # the only key that we put into Stripe's metadata
+
+StripeObject = dict[str, Any]
+
+
+def of_event(event: StripeObject) -> News:
+    """What a verified event says for certain, and what must be looked at again."""
+    kind = event["type"]
+    body = (event.get("data") or {}).get("object") or {}
+    reader = _READERS.get(kind)
+    if reader is None:
+        return News(event["id"], kind, ignored=f"{kind} is not followed by this shop")
+    return reader(event["id"], kind, body)
+
+
+def of_session(session: StripeObject) -> tuple[Fact, ...]:
+    """A session, with its payment intent expanded if it was read that way."""
+    intent = session.get("payment_intent")
+    expanded = intent if isinstance(intent, dict) else None
+    intent_id = expanded["id"] if expanded else intent
+    origin = _origin(session)
+    state, paid = session["status"], session["payment_status"]
+
+    if state == "expired":
+        return (LegEnded(session["id"], LegState.EXPIRED, intent_id, origin=origin),)
+    if state == "complete" and paid == "no_payment_required":
+        return (LegEnded(session["id"], LegState.COMPLETE, None, _address(session), origin),)
+    if paid == "paid" and intent_id:
+        payment = PaymentSucceeded(
+            payment_intent=intent_id,
+            amount=session["amount_total"],
+            currency=session["currency"],
+            leg_id=session["id"],
+            method=_method(_charge_of(expanded)),
+            charge_id=_id_of((expanded or {}).get("latest_charge")),
+            created=_time((expanded or session).get("created")),
+            origin=origin,
+        )
+        ended = LegEnded(session["id"], LegState.COMPLETE, intent_id, _address(session), origin)
+        return (payment, ended)
+
+    failure = _failure(expanded)
+    if state == "complete":
+        # Complete and unpaid with an intent that wants another payment method: failed for good,
+        # because nobody can enter one in a session that is complete.
+        dead = (expanded or {}).get("status") in ("requires_payment_method", "canceled")
+        leg_state = LegState.FAILED if dead else LegState.PROCESSING
+    else:
+        leg_state = LegState.OPEN
+    seen = LegSeen(session["id"], leg_state, intent_id, failure, origin)
+    if expanded and expanded.get("status") == "succeeded":
+        return (*of_intent(expanded), seen)  # paid a moment before the session says complete
+    return (seen,)
+
+
+def of_intent(intent: StripeObject) -> tuple[Fact, ...]:
+    """A payment intent: only what is final about it."""
+    if intent["status"] == "succeeded":
+        return (
+            PaymentSucceeded(
+                payment_intent=intent["id"],
+                amount=intent["amount_received"],
+                currency=intent["currency"],
+                method=_method(_charge_of(intent)),
+                charge_id=_id_of(intent.get("latest_charge")),
+                created=_time(intent.get("created")),
+                origin=_origin(intent),
+            ),
+        )
+    if intent["status"] == "canceled":
+        return (LegEnded(intent["id"], LegState.CANCELED, intent["id"], origin=_origin(intent)),)
+    return ()
+
+
+def of_refund(refund: StripeObject) -> RefundSeen:
+    """A refund, with the id of the row of ours that asked for it, if it was ours."""
+    return RefundSeen(
+        refund_id=refund["id"],
+        payment_intent=_id_of(refund.get("payment_intent")) or "",
+        amount=refund["amount"],
+        currency=refund["currency"],
+        status=refund.get("status") or "pending",
+        our_row=(refund.get("metadata") or {}).get("refund_row"),
+    )
+
+
+def _session_event(event_id: str, kind: str, session: StripeObject) -> News:
+    facts = of_session(session)
+    final = tuple(fact for fact in facts if not isinstance(fact, LegSeen))
+    return News(
+        event_id,
+        kind,
+        object_id=session["id"],
+        attempt_id=_origin(session).attempt_id,
+        payment_intent=_id_of(session.get("payment_intent")),
+        facts=final,
+        must_look=not final,
+    )
+
+
+def _intent_event(event_id: str, kind: str, intent: StripeObject) -> News:
+    facts = of_intent(intent)
+    return News(
+        event_id,
+        kind,
+        object_id=intent["id"],
+        attempt_id=_origin(intent).attempt_id,
+        payment_intent=intent["id"],
+        facts=facts,
+        must_look=not facts,
+    )
+
+
+def _charge_event(event_id: str, kind: str, charge: StripeObject) -> News:
+    """A captured charge is the payment itself, and the only event that names the card."""
+    intent_id = _id_of(charge.get("payment_intent"))
+    if not intent_id:
+        return News(event_id, kind, charge["id"], ignored="a charge without a payment intent")
+    if not (charge.get("paid") and charge.get("captured")):
+        return News(event_id, kind, charge["id"], ignored="a charge that took no money yet")
+    payment = PaymentSucceeded(
+        payment_intent=intent_id,
+        amount=charge["amount_captured"],
+        currency=charge["currency"],
+        method=_method(charge),
+        charge_id=charge["id"],
+        created=_time(charge.get("created")),
+        origin=_origin(charge),
+    )
+    return News(
+        event_id, kind, charge["id"], payment.origin.attempt_id, intent_id, facts=(payment,)
+    )
+
+
+def _refund_event(event_id: str, kind: str, body: StripeObject) -> News:
+    """A refund, or a charge whose refunds changed: the amounts are read afresh either way."""
+    intent_id = _id_of(body.get("payment_intent"))
+    if not intent_id:
+        return News(event_id, kind, body["id"], ignored="a refund without a payment intent")
+    return News(event_id, kind, body["id"], payment_intent=intent_id, refunds_of=intent_id)
+
+
+_READERS = {
+    "checkout.session.completed": _session_event,
+    "checkout.session.async_payment_succeeded": _session_event,
+    "checkout.session.async_payment_failed": _session_event,
+    "checkout.session.expired": _session_event,
+    "payment_intent.succeeded": _intent_event,
+    "payment_intent.payment_failed": _intent_event,
+    "payment_intent.processing": _intent_event,
+    "payment_intent.requires_action": _intent_event,
+    "payment_intent.canceled": _intent_event,
+    "charge.succeeded": _charge_event,
+    "charge.refunded": _refund_event,
+    "refund.created": _refund_event,
+    "refund.updated": _refund_event,
+    "refund.failed": _refund_event,
+}
+
+FOLLOWED_TYPES = tuple(_READERS)
+
+
+def _origin(body: StripeObject) -> Origin:
+    metadata = body.get("metadata") or {}
+    attempt = metadata.get(ATTEMPT_KEY) or body.get("client_reference_id")
+    return Origin(attempt or None, _id_of(body.get("customer")))
+
+
+def _id_of(value: Any) -> str | None:
+    if isinstance(value, dict):
+        return value.get("id")
+    return value or None
+
+
+def _charge_of(intent: StripeObject | None) -> StripeObject | None:
+    charge = (intent or {}).get("latest_charge")
+    return charge if isinstance(charge, dict) else None
+
+
+def _method(charge: StripeObject | None) -> str | None:
+    """How it was paid, in words for a receipt: ``Visa ···· 4242``."""
+    details = (charge or {}).get("payment_method_details") or {}
+    card = details.get("card")
+    if card:
+        return f"{(card.get('brand') or 'card').replace('_', ' ').title()} ···· {card.get('last4')}"
+    kind = details.get("type")
+    return kind.replace("_", " ").title() if kind else None
+
+
+def _failure(intent: StripeObject | None) -> str | None:
+    error = (intent or {}).get("last_payment_error") or {}
+    return error.get("decline_code") or error.get("code")
+
+
+def _address(session: StripeObject) -> dict[str, str | None] | None:
+    collected = session.get("collected_information") or {}
+    shipping = collected.get("shipping_details") or {}
+    address = shipping.get("address")
+    if not address:
+        return None
+    return {
+        "name": shipping.get("name"),
+        "line1": address.get("line1"),
+        "line2": address.get("line2"),
+        "city": address.get("city"),
+        "postal_code": address.get("postal_code"),
+        "state": address.get("state"),
+        "country": address.get("country"),
+    }
+
+
+def _time(seconds: int | None) -> datetime | None:
+    return datetime.fromtimestamp(seconds, UTC) if seconds else None

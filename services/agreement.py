@@ -1,0 +1,73 @@
+"""Whether the shop and Stripe say the same about an order: state, amount, currency, refunded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from domain.clock import now
+from domain.errors import StripeError
+from domain.facts import LegState
+from domain.money import display
+from gateway import current_gateway
+from services.orders import Dossier
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    label: str
+    shop: str
+    stripe: str
+    ok: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    rows: list[Row]
+    checked_at: datetime
+
+    @property
+    def count(self) -> int:
+        return len(self.rows)
+
+    @property
+    def ok_count(self) -> int:
+        return sum(row.ok for row in self.rows)
+
+
+def of(case: Dossier) -> Agreement | None:
+    """Ask Stripe now; None while there is nothing there to compare with, or it does not answer.
+
+    Call it outside any transaction.
+    """
+    leg = case.legs[-1] if case.legs else None
+    if leg is None or leg.stripe_id is None:
+        return None
+    settling = next((payment for payment in case.payments if payment.role == "settles"), None)
+    try:
+        ledger = current_gateway().standing(leg.stripe_id, settling and settling.payment_intent)
+    except StripeError:
+        return None
+    refunded = case.order.refunded if case.order else 0
+    ours = "paid" if settling else LegState(leg.state).value
+    expected = settling.amount if settling else leg.amount
+    currency = settling.currency if settling else leg.currency
+    return Agreement(
+        [
+            Row("State", ours, ledger.state, _same_state(ours, ledger.state)),
+            _money("Amount", expected, currency, ledger.amount, ledger.currency),
+            Row("Currency", currency.upper(), ledger.currency, currency == ledger.currency),
+            _money("Refunded", refunded, currency, ledger.refunded, ledger.currency),
+        ],
+        now(),
+    )
+
+
+def _same_state(ours: str, theirs: str) -> bool:
+    same = {"paid": "succeeded", "processing": "processing", "failed": "requires_payment_method"}
+    return ours == theirs or same.get(ours) == theirs
+
+
+def _money(label: str, ours: int, our_currency: str, theirs: int, their_currency: str) -> Row:
+    shop, stripe = display(ours, our_currency), display(theirs, their_currency)
+    return Row(label, shop, stripe, shop == stripe)

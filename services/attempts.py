@@ -1,0 +1,173 @@
+"""The checkout attempt's own rows: lock it, give birth to its order, move its lines.
+
+Every function here belongs inside the caller's ``atomic()``, after ``lock``. Locks are taken in
+one order everywhere: attempt, then cart, then products by id.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import delete, func, select, update
+
+from domain.clock import now
+from domain.strategies import Moment
+from domain.transitions import Status
+from extensions import db, is_postgresql
+from models import Cart, CartItem, CheckoutAttempt, Order, OrderItem, Payment, StripeLeg
+from services import history
+from services.causes import Cause
+
+MOST_PER_LINE = 99
+
+
+def lock(attempt_id: str) -> CheckoutAttempt | None:
+    """The attempt, locked until the transaction ends (SQLite locks the whole file already)."""
+    return db.session.scalar(
+        select(CheckoutAttempt).where(CheckoutAttempt.id == attempt_id).with_for_update()
+    )
+
+
+def order_of(attempt_id: str) -> Order | None:
+    return db.session.scalar(select(Order).where(Order.id == attempt_id))
+
+
+def legs_of(attempt_id: str) -> list[StripeLeg]:
+    """Oldest first."""
+    return list(
+        db.session.scalars(
+            select(StripeLeg).where(StripeLeg.attempt_id == attempt_id).order_by(StripeLeg.id)
+        )
+    )
+
+
+def payments_of(attempt_id: str) -> list[Payment]:
+    return list(
+        db.session.scalars(
+            select(Payment).where(Payment.attempt_id == attempt_id).order_by(Payment.id)
+        )
+    )
+
+
+def ensure_order(attempt: CheckoutAttempt, moment: Moment, cause: Cause) -> Order | None:
+    """The order of this attempt, made now if its strategy says so; None while it is too early.
+
+    Safe to repeat: the order's id is the attempt's, so there is never a second one.
+    """
+    order = order_of(attempt.id)
+    if order or moment < attempt.strategy.order_born:
+        return order
+    contact = attempt.snapshot.get("contact") or {}
+    order = Order(
+        id=attempt.id,
+        checkout_attempt_id=attempt.id,
+        number=_next_number(),
+        user_id=attempt.user_id,
+        shopper_id=attempt.shopper_id,
+        strategy=attempt.strategy_name,
+        status=attempt.status,
+        currency=attempt.currency,
+        subtotal=attempt.subtotal,
+        shipping=attempt.shipping,
+        total=attempt.total,
+        name=contact.get("name"),
+        email=contact.get("email"),
+        phone=contact.get("phone"),
+        address=attempt.snapshot.get("address"),
+        delivery=attempt.snapshot.get("delivery"),
+        created_at=now(),
+        updated_at=now(),
+    )
+    db.session.add(order)
+    db.session.flush()  # the items point at it
+    db.session.add_all(
+        OrderItem(
+            order_id=order.id,
+            **{name: line[name] for name in _ITEM_COLUMNS},
+        )
+        for line in attempt.lines
+    )
+    history.moved(order.id, None, Status(order.status), cause)
+    return order
+
+
+_ITEM_COLUMNS = ("product_id", "sku", "title", "subtitle", "picture", "unit_amount", "quantity")
+
+
+def _next_number() -> Any:
+    """Consecutive enough for people; SQLite has no sequences, but only one writer."""
+    if is_postgresql():
+        return Order.__table__.c.number.default.next_value()
+    return select(func.coalesce(func.max(Order.number), 10000) + 1).scalar_subquery()
+
+
+def take_lines(attempt: CheckoutAttempt) -> None:
+    """Take the snapshot's lines, and nothing else, out of the cart; once."""
+    if attempt.lines_out:
+        return
+    attempt.lines_out = True
+    if not _lock_cart(attempt):
+        return
+    for line in attempt.lines:
+        same = (
+            CartItem.cart_id == attempt.cart_id,
+            CartItem.product_id == line["product_id"],
+        )
+        db.session.execute(delete(CartItem).where(*same, CartItem.quantity <= line["quantity"]))
+        db.session.execute(
+            update(CartItem)
+            .where(*same, CartItem.quantity > line["quantity"])
+            .values(quantity=CartItem.quantity - line["quantity"])
+        )
+
+
+def return_lines(attempt: CheckoutAttempt) -> None:
+    """Put the snapshot's lines back, added to whatever is in the cart now; once."""
+    if not attempt.lines_out:
+        return
+    attempt.lines_out = False
+    if not _lock_cart(attempt):
+        return
+    present = {
+        item.product_id: item
+        for item in db.session.scalars(select(CartItem).where(CartItem.cart_id == attempt.cart_id))
+    }
+    for line in attempt.lines:
+        item = present.get(line["product_id"])
+        if item:
+            item.quantity = min(item.quantity + line["quantity"], MOST_PER_LINE)
+        else:
+            db.session.add(
+                CartItem(
+                    cart_id=attempt.cart_id,
+                    product_id=line["product_id"],
+                    quantity=line["quantity"],
+                    shown_amount=line["unit_amount"],
+                    shown_currency=attempt.currency,
+                )
+            )
+
+
+def bought_or_out_again(attempt: CheckoutAttempt) -> bool:
+    """Whether a later attempt of the same cart already bought these lines, or is about to."""
+    wanted = {line["sku"] for line in attempt.lines}
+    later = db.session.scalars(
+        select(CheckoutAttempt).where(
+            CheckoutAttempt.cart_id == attempt.cart_id,
+            CheckoutAttempt.cart_id.is_not(None),
+            CheckoutAttempt.id != attempt.id,
+            CheckoutAttempt.created_at >= attempt.created_at,
+            CheckoutAttempt.state != "closed",
+        )
+    )
+    return any(wanted & {line["sku"] for line in other.lines} for other in later)
+
+
+def _lock_cart(attempt: CheckoutAttempt) -> bool:
+    """Lock the cart if it is still there; an order settles without one."""
+    if attempt.cart_id is None:
+        return False
+    return (
+        db.session.scalar(select(Cart.id).where(Cart.id == attempt.cart_id).with_for_update())
+        is not None
+    )

@@ -1,0 +1,283 @@
+"""The basket: sku and quantity come from the browser, everything else from us (rule R16)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import delete, select
+
+from domain.clock import now
+from domain.errors import BadQuantity, OutOfStock, ProductUnavailable, UnknownProduct
+from domain.facts import LegState
+from extensions import atomic, db, insert_once, reading, retrying
+from models import Cart, CartItem, CheckoutAttempt, Product, StripeLeg
+from services.attempts import MOST_PER_LINE
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line as a page shows it; amounts in minor units of the cart's currency."""
+
+    product_id: int
+    sku: str
+    slug: str
+    title: str
+    subtitle: str
+    picture: str
+    quantity: int
+    unit_amount: int
+    shown_amount: int
+    free: int
+    problem: str | None = None
+
+    @property
+    def amount(self) -> int:
+        return self.unit_amount * self.quantity
+
+    @property
+    def price_changed(self) -> bool:
+        return self.unit_amount != self.shown_amount
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """An unpaid checkout that holds lines of this cart."""
+
+    order_id: str
+    url: str | None
+    lines: list[dict[str, Any]]
+    total: int
+    currency: str
+    handed_over: bool  # whether the shopper was ever sent to the payment page
+
+
+@dataclass(frozen=True, slots=True)
+class CartView:
+    currency: str
+    lines: list[Line] = field(default_factory=list)
+    waiting: Waiting | None = None
+
+    @property
+    def count(self) -> int:
+        return sum(line.quantity for line in self.lines)
+
+    @property
+    def subtotal(self) -> int:
+        return sum(line.amount for line in self.lines)
+
+    @property
+    def price_changed(self) -> bool:
+        return any(line.price_changed for line in self.lines)
+
+
+def view(shopper_id: str | None, currency: str) -> CartView:
+    """The basket of a shopper, priced now in its currency. An empty one for a new shopper."""
+    if shopper_id is None:
+        return CartView(currency)
+    with reading() as session:
+        cart = session.scalar(select(Cart).where(Cart.shopper_id == shopper_id))
+        if cart is None:
+            return CartView(currency)
+        items = session.scalars(
+            select(CartItem).where(CartItem.cart_id == cart.id).order_by(CartItem.id)
+        ).all()
+        lines = [_line(item, cart.currency) for item in items]
+        return CartView(cart.currency, lines, _waiting(cart.id))
+
+
+def count(shopper_id: str | None) -> int:
+    """Units in the basket, for the badge."""
+    if shopper_id is None:
+        return 0
+    with reading() as session:
+        return sum(
+            session.scalars(
+                select(CartItem.quantity).join(Cart).where(Cart.shopper_id == shopper_id)
+            )
+        )
+
+
+@retrying
+def add(shopper_id: str, sku: str, quantity: object, currency: str) -> None:
+    """Put units in. Raises BadQuantity, UnknownProduct, ProductUnavailable, OutOfStock."""
+    wanted = units(quantity)
+    with atomic():
+        cart = _cart(shopper_id, currency)
+        product = _product(sku, cart.currency)
+        item = _item(cart, product)
+        total = wanted + (item.quantity if item else 0)
+        _must_fit(product, total)
+        _put(cart, product, item, total)
+
+
+@retrying
+def change(shopper_id: str, sku: str, quantity: object, currency: str) -> None:
+    """Set a line's quantity; 0 takes it out. Raises as ``add``."""
+    if str(quantity).strip() == "0":
+        remove(shopper_id, sku)
+        return
+    wanted = units(quantity)
+    with atomic():
+        cart = _cart(shopper_id, currency)
+        product = _product(sku, cart.currency)
+        _must_fit(product, wanted)
+        _put(cart, product, _item(cart, product), wanted)
+
+
+@retrying
+def remove(shopper_id: str, sku: str) -> tuple[str, int] | None:
+    """Take a line out; returns (title, quantity) for an undo, or None if it was not there."""
+    with atomic() as session:
+        item = session.scalar(
+            select(CartItem)
+            .join(Cart)
+            .join(Product)
+            .where(Cart.shopper_id == shopper_id, Product.sku == sku)
+        )
+        if item is None:
+            return None
+        undo = (item.product.title, item.quantity)
+        session.delete(item)
+        return undo
+
+
+@retrying
+def replace(shopper_id: str, items: list[tuple[str, object]], currency: str) -> None:
+    """Make these the only lines (sku, quantity). All or nothing. Raises as ``add``."""
+    wanted = [(sku, units(quantity)) for sku, quantity in items]
+    with atomic() as session:
+        cart = _cart(shopper_id, currency)
+        session.execute(delete(CartItem).where(CartItem.cart_id == cart.id))
+        sums: dict[str, int] = {}
+        for sku, quantity in wanted:
+            sums[sku] = sums.get(sku, 0) + quantity
+        for sku, quantity in sums.items():
+            product = _product(sku, cart.currency)
+            _must_fit(product, quantity)
+            _put(cart, product, None, quantity)
+
+
+@retrying
+def accept_prices(shopper_id: str) -> None:
+    """The shopper has seen the present prices and goes on with them."""
+    with atomic() as session:
+        cart = session.scalar(select(Cart).where(Cart.shopper_id == shopper_id))
+        if cart is None:
+            return
+        for item in session.scalars(select(CartItem).where(CartItem.cart_id == cart.id)):
+            item.shown_amount = item.product.prices.get(cart.currency, item.shown_amount)
+            item.shown_currency = cart.currency
+
+
+@retrying
+def choose_currency(shopper_id: str, currency: str) -> None:
+    """Price the basket in another currency; lines without a price in it say so on the page."""
+    with atomic() as session:
+        cart = _cart(shopper_id, currency)
+        cart.currency = currency
+        for item in session.scalars(select(CartItem).where(CartItem.cart_id == cart.id)):
+            if currency in item.product.prices:
+                item.shown_amount = item.product.prices[currency]
+                item.shown_currency = currency
+
+
+def units(quantity: object) -> int:
+    """A whole number from 1 to 99, however the browser wrote it. Raises BadQuantity."""
+    text = str(quantity).strip() if not isinstance(quantity, bool | float) else ""
+    if not (text.isascii() and text.isdigit() and len(text) <= 4):
+        raise BadQuantity(MOST_PER_LINE)
+    if not 1 <= int(text) <= MOST_PER_LINE:
+        raise BadQuantity(MOST_PER_LINE)
+    return int(text)
+
+
+def _cart(shopper_id: str, currency: str) -> Cart:
+    moment = now()
+    insert_once(
+        Cart, shopper_id=shopper_id, currency=currency, created_at=moment, updated_at=moment
+    )
+    cart = db.session.scalar(select(Cart).where(Cart.shopper_id == shopper_id).with_for_update())
+    assert cart is not None
+    cart.updated_at = moment
+    return cart
+
+
+def _product(sku: str, currency: str) -> Product:
+    product = db.session.scalar(select(Product).where(Product.sku == sku))
+    if product is None:
+        raise UnknownProduct(sku)
+    if not product.active or currency not in product.prices:
+        raise ProductUnavailable(product.title)
+    return product
+
+
+def _item(cart: Cart, product: Product) -> CartItem | None:
+    return db.session.scalar(
+        select(CartItem).where(CartItem.cart_id == cart.id, CartItem.product_id == product.id)
+    )
+
+
+def _must_fit(product: Product, quantity: int) -> None:
+    if quantity > MOST_PER_LINE:
+        raise BadQuantity(MOST_PER_LINE)
+    if quantity > product.free:
+        raise OutOfStock(product.sku, product.title, product.free)
+
+
+def _put(cart: Cart, product: Product, item: CartItem | None, quantity: int) -> None:
+    if item is None:
+        item = CartItem(cart_id=cart.id, product_id=product.id)
+        db.session.add(item)
+    item.quantity = quantity
+    item.shown_amount = product.prices[cart.currency]
+    item.shown_currency = cart.currency
+
+
+def _line(item: CartItem, currency: str) -> Line:
+    product = item.product
+    price = product.prices.get(currency)
+    problem = None
+    if not product.active or price is None:
+        problem = "No longer for sale. Remove it to go on."
+    elif product.free < item.quantity:
+        problem = f"Only {product.free} left." if product.free > 0 else "Sold out."
+    shown = item.shown_amount if item.shown_currency == currency else (price or 0)
+    return Line(
+        product_id=product.id,
+        sku=product.sku,
+        slug=product.slug,
+        title=product.title,
+        subtitle=product.subtitle,
+        picture=product.picture,
+        quantity=item.quantity,
+        unit_amount=price if price is not None else item.shown_amount,
+        shown_amount=shown,
+        free=product.free,
+        problem=problem,
+    )
+
+
+def _waiting(cart_id: int) -> Waiting | None:
+    found = db.session.execute(
+        select(CheckoutAttempt, StripeLeg)
+        .join(StripeLeg, StripeLeg.attempt_id == CheckoutAttempt.id)
+        .where(
+            CheckoutAttempt.cart_id == cart_id,
+            CheckoutAttempt.state == "open",
+            ~CheckoutAttempt.is_processing,
+            StripeLeg.state.in_((LegState.CREATING, LegState.OPEN)),
+        )
+        .order_by(StripeLeg.id.desc())
+    ).first()
+    if found is None:
+        return None
+    attempt, leg = found
+    return Waiting(
+        order_id=attempt.id,
+        url=leg.url,
+        lines=attempt.lines,
+        total=attempt.total,
+        currency=attempt.currency,
+        handed_over=leg.state == LegState.OPEN,
+    )

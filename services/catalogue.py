@@ -1,0 +1,106 @@
+"""What is for sale: look-ups for the storefront, and the demo's goods."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import func, or_, select
+
+from domain.errors import NotFound, UnknownProduct
+from extensions import atomic, db, reading
+from models import Product, StockMovement
+
+PAGE = 12
+CURRENCIES = ("eur", "usd", "jpy")
+SORTS = {
+    "name": (Product.title.asc(), Product.id.asc()),
+    "new": (Product.id.desc(),),
+}
+
+
+def by_slug(slug: str) -> Product:
+    """Raises NotFound; an archived product keeps its page, so that old links explain themselves."""
+    with reading() as session:
+        product = session.scalar(select(Product).where(Product.slug == slug))
+    if product is None:
+        raise NotFound("There is no such product in this shop.")
+    return product
+
+
+def by_sku(sku: str) -> Product:
+    """Raises UnknownProduct."""
+    with reading() as session:
+        product = session.scalar(select(Product).where(Product.sku == sku))
+    if product is None:
+        raise UnknownProduct(sku)
+    return product
+
+
+def search(
+    *, query: str = "", category: str = "", sort: str = "name", currency: str, offset: int = 0
+) -> tuple[list[Product], int]:
+    """A page of products for sale in ``currency`` and how many there are in all."""
+    price = Product.prices[currency].as_integer()
+    orders: dict[str, Any] = {**SORTS, "price": (price.asc(),), "-price": (price.desc(),)}
+    where = [Product.active, price.is_not(None)]
+    if category:
+        where.append(Product.category == category)
+    if query:
+        like = f"%{_escaped(query)}%"
+        where.append(
+            or_(*(column.ilike(like, escape="\\") for column in (Product.title, Product.subtitle)))
+        )
+    with reading() as session:
+        found = session.scalars(
+            select(Product)
+            .where(*where)
+            .order_by(*orders.get(sort, SORTS["name"]), Product.id)
+            .offset(offset)
+            .limit(PAGE)
+        ).all()
+        count = session.scalar(select(func.count()).select_from(Product).where(*where)) or 0
+    return list(found), count
+
+
+def categories() -> list[str]:
+    with reading() as session:
+        return list(
+            session.scalars(
+                select(Product.category)
+                .where(Product.active, Product.category != "")
+                .distinct()
+                .order_by(Product.category)
+            )
+        )
+
+
+def stock_up(goods: Iterable[dict[str, Any]]) -> int:
+    """Add products that are not there yet; each dict has a Product's columns and ``units``.
+
+    Safe to repeat: a sku that exists is left as it is. Returns how many were new.
+    """
+    added = 0
+    with atomic() as session:
+        present = set(session.scalars(select(Product.sku)))
+        for good in goods:
+            if good["sku"] in present:
+                continue
+            fields = {name: value for name, value in good.items() if name != "units"}
+            product = Product(**fields, on_hand=good["units"])
+            session.add(product)
+            session.flush()
+            session.add(
+                StockMovement(product_id=product.id, kind="initial", quantity=good["units"])
+            )
+            added += 1
+    return added
+
+
+def is_empty() -> bool:
+    with reading():
+        return db.session.scalar(select(Product.id).limit(1)) is None
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

@@ -1,0 +1,387 @@
+"""The proof: every invariant, on our side by SQL and against Stripe's own ledger."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import and_, func, or_, select
+
+from domain.errors import StripeError
+from domain.transitions import PAID_STATUSES
+from extensions import db, reading
+from gateway import current_gateway
+from gateway.facts import ATTEMPT_KEY
+from models import (
+    CartItem,
+    CheckoutAttempt,
+    Order,
+    OrderEvent,
+    OrderItem,
+    OutboxMessage,
+    Payment,
+    Product,
+    ShopException,
+    StockMovement,
+    StripeEvent,
+)
+
+BEGINNING = datetime(2011, 1, 1, tzinfo=UTC)  # Stripe has taken payments since then
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    invariant: str
+    subject: str
+    detail: str
+    repair: str
+
+
+@dataclass(slots=True)
+class Report:
+    """What was checked and what does not hold."""
+
+    checked: dict[str, int] = field(default_factory=dict)
+    violations: list[Violation] = field(default_factory=list)
+    took_s: float = 0.0
+
+    @property
+    def holds(self) -> bool:
+        return not self.violations
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "holds": self.holds,
+            "checked": self.checked,
+            "violations": [asdict(violation) for violation in self.violations],
+            "took_s": round(self.took_s, 3),
+        }
+
+    def text(self) -> str:
+        lines = [f"  {count:>8}  {name}" for name, count in self.checked.items()]
+        for violation in self.violations:
+            lines.append(f"BROKEN {violation.invariant}: {violation.subject}: {violation.detail}")
+            lines.append(f"       repair: {violation.repair}")
+        verdict = (
+            "Every payment has its order, every order has its payment, nothing is sold twice."
+            if self.holds
+            else f"{len(self.violations)} violation(s)."
+        )
+        return "\n".join([*lines, f"{verdict} ({self.took_s:.2f} s)"])
+
+
+Check = Callable[[], tuple[int, list[Violation]]]
+
+
+def run(*, against_stripe: bool = True) -> Report:
+    """Check everything; never raises for what it finds."""
+    started = time.perf_counter()
+    report = Report()
+    for name, check in OURS.items():
+        with reading():
+            report.checked[name], found = check()
+        report.violations += found
+    if against_stripe:
+        report.checked["payments in Stripe's ledger"], found = _ledger()
+        report.violations += found
+    report.took_s = time.perf_counter() - started
+    return report
+
+
+def _paid_orders() -> tuple[int, list[Violation]]:
+    """A confirmed order's settling payments sum to its total, in its currency."""
+    paid = (
+        select(
+            Payment.attempt_id,
+            func.sum(Payment.amount).label("amount"),
+            func.min(Payment.currency).label("currency"),
+        )
+        .where(Payment.role == "settles")
+        .group_by(Payment.attempt_id)
+        .subquery()
+    )
+    rows = db.session.execute(
+        select(Order.id, Order.total, Order.currency, paid.c.amount, paid.c.currency)
+        .outerjoin(paid, paid.c.attempt_id == Order.id)
+        .where(
+            Order.status.in_(PAID_STATUSES),
+            Order.total > 0,
+            or_(
+                paid.c.amount.is_(None),
+                paid.c.amount != Order.total,
+                paid.c.currency != Order.currency,
+            ),
+        )
+    ).all()
+    found = [
+        Violation(
+            "paid orders",
+            row[0],
+            f"total {row[1]} {row[2]}, settled by {row[3]} {row[4]}",
+            f"open the order in the admin and press Sync now, or: flask sync; order {row[0]}",
+        )
+        for row in rows
+    ]
+    return _count(Order, Order.status.in_(PAID_STATUSES)), found
+
+
+def _payments() -> tuple[int, list[Violation]]:
+    """Each payment settles exactly one confirmed order, or is refunded, or is an open exception."""
+    rows = db.session.execute(
+        select(Payment.payment_intent, Payment.role, CheckoutAttempt.state)
+        .outerjoin(CheckoutAttempt, CheckoutAttempt.id == Payment.attempt_id)
+        .where(
+            or_(
+                and_(Payment.role == "settles", CheckoutAttempt.state != "settled"),
+                and_(
+                    Payment.role.in_(("surplus", "mismatch")),
+                    ~_has_exception(Payment.payment_intent),
+                    ~_is_refunded(),
+                ),
+            )
+        )
+    ).all()
+    found = [
+        Violation("payments", row[0], f"{row[1]} payment, attempt is {row[2]}", "flask sync")
+        for row in rows
+    ]
+    return _count(Payment), found
+
+
+def _is_refunded() -> Any:
+    from models import Refund
+
+    refunded = (
+        select(func.coalesce(func.sum(Refund.amount), 0))
+        .where(Refund.payment_intent == Payment.payment_intent, Refund.state == "succeeded")
+        .scalar_subquery()
+    )
+    return refunded >= Payment.amount
+
+
+def _has_exception(column: Any) -> Any:
+    return (
+        select(ShopException.id)
+        .where(ShopException.stripe_id == column, ShopException.state == "open")
+        .exists()
+    )
+
+
+def _stock() -> tuple[int, list[Violation]]:
+    """``held`` is what open attempts hold; ``initial + received = on_hand + sold``; sold is what
+    was confirmed."""
+    held: dict[int, int] = {}
+    for lines in db.session.scalars(
+        select(CheckoutAttempt.snapshot).where(CheckoutAttempt.hold == "held")
+    ):
+        for line in lines["lines"]:
+            held[line["product_id"]] = held.get(line["product_id"], 0) + line["quantity"]
+    came = _sums(
+        StockMovement.product_id, StockMovement.quantity, StockMovement.kind != "restocked"
+    )
+    back = _sums(
+        StockMovement.product_id, StockMovement.quantity, StockMovement.kind == "restocked"
+    )
+    confirmed = _sums(
+        OrderItem.product_id,
+        OrderItem.quantity,
+        OrderItem.order_id.in_(select(CheckoutAttempt.id).where(CheckoutAttempt.hold == "sold")),
+    )
+    found = []
+    products = db.session.scalars(select(Product)).all()
+    for product in products:
+        expected = {
+            "held": (product.held, held.get(product.id, 0)),
+            "initial + received": (product.on_hand + product.sold, came.get(product.id, 0)),
+            "sold": (product.sold, confirmed.get(product.id, 0) - back.get(product.id, 0)),
+        }
+        for name, (is_, should) in expected.items():
+            if is_ != should:
+                found.append(
+                    Violation(
+                        "stock",
+                        product.sku,
+                        f"{name}: the shelf says {is_}, the books say {should}",
+                        "count the shelf, then correct the product's stock with a reason",
+                    )
+                )
+        if not 0 <= product.held <= product.on_hand:
+            found.append(
+                Violation(
+                    "stock", product.sku, f"held {product.held} of {product.on_hand}", "count"
+                )
+            )
+    return len(products), found
+
+
+def _sums(key: Any, value: Any, *where: Any) -> dict[int, int]:
+    rows = db.session.execute(select(key, func.sum(value)).where(*where).group_by(key))
+    return {row[0]: int(row[1]) for row in rows if row[0] is not None}
+
+
+def _receipts() -> tuple[int, list[Violation]]:
+    """One receipt per confirmed order, none for any other."""
+    receipts = (
+        select(OutboxMessage.order_id, func.count().label("n"))
+        .where(OutboxMessage.kind == "receipt")
+        .group_by(OutboxMessage.order_id)
+        .subquery()
+    )
+    rows = db.session.execute(
+        select(Order.id, Order.paid_at, receipts.c.n)
+        .outerjoin(receipts, receipts.c.order_id == Order.id)
+        .where(
+            or_(
+                and_(Order.paid_at.is_not(None), func.coalesce(receipts.c.n, 0) != 1),
+                and_(Order.paid_at.is_(None), func.coalesce(receipts.c.n, 0) != 0),
+            )
+        )
+    ).all()
+    found = [
+        Violation("receipts", row[0], f"paid at {row[1]}, receipts: {row[2] or 0}", "flask sync")
+        for row in rows
+    ]
+    return _count(OutboxMessage, OutboxMessage.kind == "receipt"), found
+
+
+def _history() -> tuple[int, list[Violation]]:
+    """Replaying the transitions of an order gives its present status."""
+    replayed: dict[str, str | None] = {}
+    broken: dict[str, str] = {}
+    for event in db.session.execute(
+        select(OrderEvent.order_id, OrderEvent.from_status, OrderEvent.to_status)
+        .where(OrderEvent.kind == "transition")
+        .order_by(OrderEvent.id)
+    ):
+        before = replayed.get(event.order_id)
+        if before != event.from_status and before is not None:
+            broken[event.order_id] = f"{before} was followed by a move from {event.from_status}"
+        replayed[event.order_id] = event.to_status
+    count = 0
+    for order_id, status in db.session.execute(select(Order.id, Order.status)):
+        count += 1
+        if replayed.get(order_id) != status:
+            broken[order_id] = f"history says {replayed.get(order_id)}, the order says {status}"
+    return count, [
+        Violation("history", order_id, why, "this is a defect: report it with `flask export`")
+        for order_id, why in broken.items()
+    ]
+
+
+def _axes() -> tuple[int, list[Violation]]:
+    """Order and attempt say the same; an ended attempt holds nothing."""
+    rows = db.session.execute(
+        select(CheckoutAttempt.id, CheckoutAttempt.status, CheckoutAttempt.hold, Order.status)
+        .outerjoin(Order, Order.id == CheckoutAttempt.id)
+        .where(
+            or_(
+                and_(Order.id.is_not(None), Order.status != CheckoutAttempt.status),
+                and_(CheckoutAttempt.state == "open", CheckoutAttempt.hold != "held"),
+                and_(CheckoutAttempt.state == "closed", CheckoutAttempt.hold != "released"),
+                and_(CheckoutAttempt.state == "settled", CheckoutAttempt.hold != "sold"),
+                and_(CheckoutAttempt.state == "settled", Order.id.is_(None)),
+            )
+        )
+    ).all()
+    return _count(CheckoutAttempt), [
+        Violation("attempts", row[0], f"{row[1]}, stock {row[2]}, order {row[3]}", "flask sync")
+        for row in rows
+    ]
+
+
+def _lines_in_one_place() -> tuple[int, list[Violation]]:
+    """An attempt whose strategy took its lines has them out, and a cart holds each line once."""
+    rows = db.session.execute(
+        select(CheckoutAttempt.id, CheckoutAttempt.state, CheckoutAttempt.lines_out).where(
+            or_(
+                and_(CheckoutAttempt.state == "closed", CheckoutAttempt.lines_out),
+                and_(CheckoutAttempt.state == "settled", ~CheckoutAttempt.lines_out),
+            )
+        )
+    ).all()
+    return _count(CartItem), [
+        Violation("lines", row[0], f"attempt {row[1]}, lines out: {row[2]}", "flask sync")
+        for row in rows
+    ]
+
+
+def _dead() -> tuple[int, list[Violation]]:
+    """Nothing died without an exception that a person sees."""
+    found = []
+    for model, name in ((StripeEvent, "event"), (OutboxMessage, "effect")):
+        dead = db.session.scalars(select(model.id).where(model.state == "dead")).all()
+        opened = _count(ShopException, ShopException.type == f"dead_{name}")
+        if len(dead) > opened:
+            found.append(
+                Violation("dead letters", name, f"{len(dead)} dead, {opened} shown", "replay it")
+            )
+    return _count(StripeEvent), found
+
+
+OURS: dict[str, Check] = {
+    "confirmed orders": _paid_orders,
+    "payments": _payments,
+    "products": _stock,
+    "receipts": _receipts,
+    "orders replayed": _history,
+    "attempts": _axes,
+    "cart lines": _lines_in_one_place,
+    "events": _dead,
+}
+
+
+def _ledger() -> tuple[int, list[Violation]]:
+    """Stripe's side: each succeeded payment of ours is known here, to the cent, and back."""
+    with reading():
+        ours = {payment.payment_intent: payment for payment in db.session.scalars(select(Payment))}
+        unmatched = set(
+            db.session.scalars(
+                select(ShopException.stripe_id).where(ShopException.type == "unmatched_payment")
+            )
+        )
+    count, found = 0, []
+    try:
+        for intent in _of_ours(current_gateway().payments_since(BEGINNING)):
+            count += 1
+            payment = ours.pop(intent["id"], None)
+            received = (intent["amount_received"], intent["currency"])
+            if payment is None and intent["id"] not in unmatched:
+                found.append(
+                    Violation(
+                        "ledger",
+                        intent["id"],
+                        f"Stripe took {received[0]} {received[1]}; this shop does not know it",
+                        "flask sync --until-quiet",
+                    )
+                )
+            elif payment and (payment.amount, payment.currency) != received:
+                found.append(
+                    Violation(
+                        "ledger",
+                        intent["id"],
+                        f"Stripe: {received}, here: {(payment.amount, payment.currency)}",
+                        "this is a defect: report it with `flask export`",
+                    )
+                )
+    except StripeError as error:
+        found.append(Violation("ledger", "Stripe", error.message, "run it again later"))
+        return count, found
+    found += [
+        Violation("ledger", intent, "this shop counts a payment that Stripe does not have", "ask")
+        for intent in ours
+    ]
+    return count, found
+
+
+def _of_ours(intents: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    for intent in intents:
+        ours = (intent.get("metadata") or {}).get(ATTEMPT_KEY)
+        if ours and intent["status"] == "succeeded":
+            yield intent
+
+
+def _count(model: Any, *where: Any) -> int:
+    return db.session.scalar(select(func.count()).select_from(model).where(*where)) or 0

@@ -1,0 +1,359 @@
+"""Checkout: from a basket to a page at Stripe where it can be paid, and back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from typing import Any
+
+import structlog
+from flask import current_app
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+
+from domain.clock import now
+from domain.delivery import DELIVERIES
+from domain.errors import (
+    Conflict,
+    EmptyCart,
+    NotFound,
+    PriceChanged,
+    ProductUnavailable,
+    ShopError,
+    StripeRefused,
+    TotalTooLarge,
+)
+from domain.facts import LegState
+from domain.money import LARGEST_AMOUNT
+from domain.strategies import Moment, choose
+from extensions import atomic, reading, retrying
+from gateway import parameters
+from models import Cart, CartItem, CheckoutAttempt, StripeLeg
+from services import attempts, legs, settle, stock
+from services.causes import CHECKOUT, LANDING, SHOPPER, Cause
+
+log = structlog.get_logger()
+
+TRIES = 4  # of a checkout that another tab of the same shopper keeps overtaking
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    name: str
+    email: str
+    phone: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    line1: str
+    city: str
+    postal_code: str
+    country: str
+    line2: str | None = None
+    state: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PayPage:
+    """Where the shopper can pay, and for which order."""
+
+    attempt_id: str
+    session_id: str | None
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """A checkout that could be recorded: priced, checked, not yet written."""
+
+    cart_id: int
+    currency: str
+    lines: tuple[dict[str, Any], ...]
+    snapshot: dict[str, Any]
+    fingerprint: str
+    subtotal: int
+    shipping: int
+
+    @property
+    def total(self) -> int:
+        return self.subtotal + self.shipping
+
+
+class AlreadyPaid(Conflict):
+    """The checkout that was to be replaced has been paid meanwhile: show that order."""
+
+    def __init__(self, order_id: str) -> None:
+        self.order_id = order_id
+        super().__init__("Your last checkout was paid. Here is your order.")
+
+
+class _Changed(Exception):
+    """The basket is not what it was a moment ago."""
+
+
+def start(shopper_id: str, contact: Contact, address: Address, delivery: str) -> PayPage:
+    """Record an attempt, ask Stripe for a page, remember the page.
+
+    The same basket and details checked out again answer with the same attempt and page; changed
+    ones first close the old attempt, at Stripe and then here. Raises EmptyCart, OutOfStock,
+    ProductUnavailable, PriceChanged, AlreadyPaid, and StripeUnavailable, after which nothing was
+    charged and the same call may be made again.
+    """
+    for _ in range(TRIES):
+        draft, current = _draft(shopper_id, contact, address, delivery)
+        if current and current.fingerprint == draft.fingerprint and current.deadline > now():
+            return _page(current.id)
+        if current:
+            _end_before_next(current.id)
+            continue
+        try:
+            return _page(_record(shopper_id, draft))
+        except (_Changed, IntegrityError):
+            log.info("checkout.overtaken", shopper=shopper_id)
+    raise Conflict("Your basket is being changed in another window. Look at it and try again.")
+
+
+def again(order_id: str, shopper_id: str) -> PayPage:
+    """The payment page of a checkout that is still open. Raises NotFound, Conflict."""
+    attempt = _owned(order_id, shopper_id)
+    if attempt.state != "open" or attempt.deadline <= now():
+        raise Conflict("This checkout has ended. Your basket is as it was; start again from there.")
+    return _page(attempt.id)
+
+
+def release(order_id: str, shopper_id: str) -> None:
+    """End an unpaid checkout so that its lines come back into the basket.
+
+    Stripe is asked first: if it was paid meanwhile, AlreadyPaid is raised and nothing is released.
+    """
+    attempt = _owned(order_id, shopper_id)
+    if attempt.state == "open":
+        _end_before_next(attempt.id, SHOPPER)
+
+
+def land(session_id: str) -> str | None:
+    """The shopper is back: ask Stripe about this session, within 3 s, and settle.
+
+    Returns the order's id, or None for a session that is not ours. Stripe not answering is no
+    error here: the page says that we are still confirming.
+    """
+    with reading() as session:
+        found = session.execute(
+            select(StripeLeg.attempt_id, CheckoutAttempt.state)
+            .join(CheckoutAttempt, CheckoutAttempt.id == StripeLeg.attempt_id)
+            .where(StripeLeg.stripe_id == session_id)
+        ).first()
+    if found is None:
+        return None
+    if found.state == "open":
+        ask(found.attempt_id)
+    return str(found.attempt_id)
+
+
+def ask(attempt_id: str, cause: Cause = LANDING) -> None:
+    """Settle an attempt with a quick look at Stripe; an unreachable Stripe is only logged."""
+    try:
+        settle.settle(attempt_id, cause, look=True, quick=True)
+    except ShopError as error:
+        log.info("checkout.look_failed", attempt=attempt_id, error=error.code)
+
+
+def _draft(
+    shopper_id: str, contact: Contact, address: Address, delivery: str
+) -> tuple[_Draft, CheckoutAttempt | None]:
+    """What would be bought: the cart's lines plus those out with its open attempt."""
+    with reading() as session:
+        cart = session.scalar(select(Cart).where(Cart.shopper_id == shopper_id))
+        if cart is None:
+            raise EmptyCart
+        current = session.scalar(
+            select(CheckoutAttempt).where(
+                CheckoutAttempt.cart_id == cart.id,
+                CheckoutAttempt.state == "open",
+                ~CheckoutAttempt.is_processing,
+            )
+        )
+        items = session.scalars(select(CartItem).where(CartItem.cart_id == cart.id)).all()
+        lines = _checked(items, cart.currency)
+        if current and current.lines_out:
+            lines = _merged(lines, current.lines)
+        if not lines:
+            raise EmptyCart
+        chosen = DELIVERIES.get(delivery)
+        if chosen is None or cart.currency not in chosen.prices:
+            raise NotFound("There is no such delivery.")
+        snapshot = {
+            "lines": lines,
+            "contact": asdict(contact),
+            "address": asdict(address),
+            "delivery": {
+                "code": chosen.code,
+                "label": chosen.label,
+                "amount": chosen.prices[cart.currency],
+            },
+        }
+        draft = _Draft(
+            cart_id=cart.id,
+            currency=cart.currency,
+            lines=tuple(lines),
+            snapshot=snapshot,
+            fingerprint=_fingerprint(snapshot, cart.currency),
+            subtotal=sum(line["unit_amount"] * line["quantity"] for line in lines),
+            shipping=chosen.prices[cart.currency],
+        )
+    if draft.total > LARGEST_AMOUNT:
+        raise TotalTooLarge
+    return draft, current
+
+
+def _checked(items: Any, currency: str) -> list[dict[str, Any]]:
+    """Cart items as snapshot lines, at today's prices, which must be those the shopper saw."""
+    lines, changed = [], []
+    for item in items:
+        product = item.product
+        price = product.prices.get(currency)
+        if not product.active or price is None:
+            raise ProductUnavailable(product.title)
+        if item.shown_currency == currency and item.shown_amount != price:
+            changed.append(product.title)
+        lines.append(
+            {
+                "product_id": product.id,
+                "sku": product.sku,
+                "title": product.title,
+                "subtitle": product.subtitle,
+                "picture": product.picture,
+                "unit_amount": price,
+                "quantity": item.quantity,
+            }
+        )
+    if changed:
+        raise PriceChanged(changed)
+    return sorted(lines, key=lambda line: line["product_id"])
+
+
+def _merged(lines: list[dict[str, Any]], out: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    merged = {line["product_id"]: dict(line) for line in out}
+    for line in lines:
+        if line["product_id"] in merged:
+            merged[line["product_id"]]["quantity"] += line["quantity"]
+            merged[line["product_id"]]["unit_amount"] = line["unit_amount"]
+        else:
+            merged[line["product_id"]] = line
+    return sorted(merged.values(), key=lambda line: line["product_id"])
+
+
+def _fingerprint(snapshot: dict[str, Any], currency: str) -> str:
+    text = json.dumps([snapshot, currency], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@retrying
+def _record(shopper_id: str, draft: _Draft) -> str:
+    """Write attempt, order, leg and stock hold in one transaction, before Stripe is called."""
+    settings = current_app.extensions["settings"]
+    email = draft.snapshot["contact"]["email"]
+    strategy = choose(email, settings.order_strategy, settings.strategy_rollout)
+    attempt_id = str(uuid.uuid4())
+    deadline = now() + timedelta(minutes=settings.checkout_ttl_minutes)
+    with atomic() as session:
+        cart = session.scalar(select(Cart).where(Cart.id == draft.cart_id).with_for_update())
+        items = session.scalars(select(CartItem).where(CartItem.cart_id == draft.cart_id)).all()
+        if cart is None or _checked(items, draft.currency) != list(draft.lines):
+            raise _Changed
+        attempt = CheckoutAttempt(
+            id=attempt_id,
+            cart_id=cart.id,
+            shopper_id=shopper_id,
+            user_id=cart.user_id,
+            strategy_name=strategy.name,
+            fingerprint=draft.fingerprint,
+            snapshot=draft.snapshot,
+            currency=draft.currency,
+            subtotal=draft.subtotal,
+            shipping=draft.shipping,
+            total=draft.total,
+            deadline=deadline,
+            next_look_at=now() + timedelta(seconds=settings.reconcile_seconds),
+        )
+        session.add(attempt)
+        session.flush()  # the one-open-attempt index speaks here, before stock is touched
+        session.add(_leg(attempt, 1, settings.public_origin))
+        attempts.ensure_order(attempt, Moment.START, CHECKOUT)
+        if attempt.strategy.lines_leave_cart is Moment.START:
+            attempts.take_lines(attempt)
+        session.flush()
+        stock.hold(attempt.lines)
+    return attempt_id
+
+
+def _leg(attempt: CheckoutAttempt, number: int, origin: str) -> StripeLeg:
+    return StripeLeg(
+        attempt_id=attempt.id,
+        amount=attempt.total,
+        currency=attempt.currency,
+        deadline=attempt.deadline,
+        idempotency_key=legs.idempotency_key(attempt.id, number),
+        parameters=parameters.hosted_session(
+            attempt_id=attempt.id,
+            lines=attempt.lines,
+            currency=attempt.currency,
+            delivery=attempt.snapshot["delivery"],
+            email=attempt.snapshot["contact"]["email"],
+            expires_at=attempt.deadline,
+            origin=origin,
+        ),
+    )
+
+
+def _page(attempt_id: str) -> PayPage:
+    """The payment page of an open attempt; opened at Stripe if that has not been answered yet."""
+    with reading() as session:
+        leg = session.scalar(
+            select(StripeLeg)
+            .where(StripeLeg.attempt_id == attempt_id, StripeLeg.is_ours)
+            .order_by(StripeLeg.id.desc())
+        )
+    assert leg is not None
+    if leg.state == LegState.CREATING:
+        leg = legs.resolve(leg) or _latest(leg.id)
+    if leg.state == LegState.REFUSED:
+        settle.settle(attempt_id, CHECKOUT)  # gives stock and lines back
+        raise StripeRefused(
+            "The payment service did not accept this order. Nothing was charged, and your basket "
+            "is kept."
+        )
+    if leg.state == LegState.COMPLETE:
+        raise AlreadyPaid(attempt_id)
+    if leg.state != LegState.OPEN or not leg.url:
+        raise Conflict("This checkout has ended. Your basket is as it was; start again from there.")
+    return PayPage(attempt_id, leg.stripe_id, leg.url)
+
+
+def _latest(leg_id: int) -> StripeLeg:
+    with reading() as session:
+        return session.scalars(select(StripeLeg).where(StripeLeg.id == leg_id)).one()
+
+
+def _end_before_next(attempt_id: str, cause: Cause = SHOPPER) -> None:
+    """Close an attempt at Stripe and then here, so that its lines and stock are free again."""
+    settled = settle.settle(attempt_id, cause, end=True)
+    if settled is None or settled.state == "settled":
+        raise AlreadyPaid(attempt_id)
+
+
+def _owned(order_id: str, shopper_id: str) -> CheckoutAttempt:
+    """A shopper's own attempt; anybody else's does not exist for them."""
+    with reading() as session:
+        attempt = session.scalar(
+            select(CheckoutAttempt).where(
+                CheckoutAttempt.id == order_id, CheckoutAttempt.shopper_id == shopper_id
+            )
+        )
+    if attempt is None:
+        raise NotFound("There is no such order.")
+    return attempt

@@ -1,0 +1,47 @@
+"""``flask doctor``: what is wrong with this shop, named one by one."""
+
+from __future__ import annotations
+
+from flask import current_app
+
+from domain.errors import StripeBusy, StripeError
+from gateway import current_gateway
+from services import health
+
+Finding = dict[str, object]
+
+
+def examine(*, live: bool = False) -> list[Finding]:
+    """Each finding is ``{"name", "ok", "detail"}``; ``live`` also reads the webhook endpoints."""
+    findings: list[Finding] = [
+        {"name": "settings", "ok": True, "detail": "complete and consistent"},
+        *({"name": name, **part} for name, part in health.parts().items()),
+        {"name": "stripe", **_stripe()},
+    ]
+    if live:
+        findings.append({"name": "webhook endpoint", **_endpoint()})
+    return findings
+
+
+def _stripe() -> health.Part:
+    try:
+        current_gateway().ping()
+    except StripeBusy:
+        return {"ok": False, "detail": "Stripe does not accept the secret key, or is throttling"}
+    except StripeError as error:
+        return {"ok": False, "detail": error.message}
+    return {"ok": True, "detail": "answers, and knows our key"}
+
+
+def _endpoint() -> health.Part:
+    wanted = current_app.extensions["settings"].public_origin + "/stripe/webhook"
+    try:
+        endpoints = current_gateway().webhook_endpoints()
+    except StripeError as error:
+        return {"ok": False, "detail": error.message}
+    found = next((one for one in endpoints if one["url"] == wanted), None)
+    if found is None:
+        return {"ok": False, "detail": f"no endpoint at Stripe points to {wanted}: add one"}
+    if found["status"] != "enabled":
+        return {"ok": False, "detail": f"the endpoint {wanted} is {found['status']} at Stripe"}
+    return {"ok": True, "detail": wanted}

@@ -1,0 +1,248 @@
+"""The inbox: an event is stored before it is acknowledged, and its id makes it count once."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import structlog
+from sqlalchemy import select, update
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
+
+from domain.clock import now
+from domain.errors import CannotStore, StripeBusy, StripeUnavailable
+from domain.facts import News, PaymentSucceeded
+from extensions import (
+    atomic,
+    db,
+    dialect_insert,
+    doorbell,
+    is_postgresql,
+    reading,
+    retrying,
+)
+from gateway import facts
+from gateway.client import VerifiedEvent
+from models import CheckoutAttempt, Payment, StripeEvent, StripeLeg
+from services import settle
+from services.causes import Cause
+from services.exceptions import open_exception
+
+log = structlog.get_logger()
+
+LEASE_S = 60  # a crashed worker's events come free after this
+BATCH = 50  # one job serves many events; at 20 ms each a batch takes a second
+MOST_TRIES = 8  # of our own failures; an outage of Stripe or the database is not a try
+LONGEST_WAIT_S = 60
+BUDGET_S = 5  # RQ jobs stay short, so that a stopping worker finishes the one it has
+
+
+def receive(event: VerifiedEvent, lane: str = "webhook") -> bool:
+    """Store a verified event and ring; says whether it was new.
+
+    Committed when this returns. Raises CannotStore if the database did not take it: Stripe then
+    sends it again. Receiving the same event twice is a no-op, in any process, at any time.
+    """
+    try:
+        with db.engine.begin() as connection:
+            stored = connection.execute(_insert(event, lane)).rowcount == 1
+    except SQLAlchemyError as error:
+        log.error("inbox.cannot_store", event_id=event.id, error=type(error).__name__)
+        raise CannotStore("The event could not be stored. Send it again.") from error
+    if stored and not event.ignored:
+        doorbell.ring("drain_inbox")
+    return stored
+
+
+def _insert(event: VerifiedEvent, lane: str) -> Any:
+    moment = now()
+    return (
+        dialect_insert()(StripeEvent)
+        .values(
+            id=event.id,
+            type=event.type,
+            object_id=event.object_id,
+            api_version=event.api_version,
+            livemode=event.livemode,
+            payload=event.payload,
+            lane=lane,
+            state="ignored" if event.ignored else "new",
+            error=event.ignored,
+            tries=0,
+            next_at=moment,
+            received_at=moment,
+        )
+        .on_conflict_do_nothing()
+    )
+
+
+def drain() -> int:
+    """Apply what is waiting; returns how many events were taken. May run in many workers at once:
+    each batch is leased by a commit, then every event has a transaction of its own."""
+    doorbell.answered("drain_inbox")
+    started, taken = now(), 0
+    while batch := _lease():
+        for row in batch:
+            apply(row.id, row.payload, row.lane, row.tries)
+        taken += len(batch)
+        if now() - started > timedelta(seconds=BUDGET_S):
+            doorbell.ring("drain_inbox")
+            break
+    return taken
+
+
+@retrying
+def _lease() -> list[Any]:
+    moment = now()
+    waiting = (
+        select(StripeEvent.id)
+        .where(StripeEvent.state == "new", StripeEvent.next_at <= moment)
+        .order_by(StripeEvent.next_at)
+        .limit(BATCH)
+    )
+    if is_postgresql():
+        waiting = waiting.with_for_update(skip_locked=True)
+    with atomic() as session:
+        return list(
+            session.execute(
+                update(StripeEvent)
+                .where(StripeEvent.id.in_(waiting.scalar_subquery()))
+                .values(next_at=moment + timedelta(seconds=LEASE_S))
+                .returning(StripeEvent.id, StripeEvent.payload, StripeEvent.lane, StripeEvent.tries)
+                .execution_options(synchronize_session=False)
+            ).all()
+        )
+
+
+def apply(event_id: str, payload: str, lane: str, tries: int) -> None:
+    """Apply one event. Failures are noted on its row and tried again later; nothing is lost."""
+    try:
+        _apply(facts.of_event(json.loads(payload)), lane)
+    except (StripeUnavailable, StripeBusy, OperationalError) as error:
+        _try_again(event_id, tries, error)
+    except Exception as error:
+        log.exception("inbox.event_failed", event_id=event_id, tries=tries + 1)
+        _try_again(event_id, tries + 1, error)
+
+
+def _apply(news: News, lane: str) -> None:
+    if news.ignored:
+        _close(news, "ignored", news.ignored)
+        return
+    attempt_id = _attempt_of(news)
+    cause = Cause(lane, event_id=news.event_id)
+    if attempt_id and settle.settle(attempt_id, cause, news=news):
+        return
+    if news.attempt_id and any(isinstance(fact, PaymentSucceeded) for fact in news.facts):
+        _unmatched(news)
+        return
+    known = news.attempt_id or "none"
+    _close(news, "ignored", f"no checkout attempt of this shop (metadata names {known})")
+
+
+def _attempt_of(news: News) -> str | None:
+    """The attempt an event belongs to: our own records first, then what its metadata says."""
+    with reading() as session:
+        if news.refunds_of:
+            return session.scalar(
+                select(Payment.attempt_id).where(Payment.payment_intent == news.refunds_of)
+            )
+        if news.object_id:
+            owner = session.scalar(
+                select(StripeLeg.attempt_id).where(StripeLeg.stripe_id == news.object_id)
+            )
+            if owner:
+                return owner
+        if news.attempt_id:
+            return session.scalar(
+                select(CheckoutAttempt.id).where(CheckoutAttempt.id == news.attempt_id)
+            )
+        return None
+
+
+@retrying
+def _unmatched(news: News) -> None:
+    """Money that names an attempt we do not have: a person has to look at it (rule R10)."""
+    payment = next(fact for fact in news.facts if isinstance(fact, PaymentSucceeded))
+    with atomic() as session:
+        open_exception(
+            "unmatched_payment",
+            payment.payment_intent,
+            f"Stripe took {payment.amount} {payment.currency} for checkout {news.attempt_id}, "
+            "which this shop has no record of.",
+            amount=payment.amount,
+            currency=payment.currency,
+        )
+        session.execute(_closing(news, "done", "unmatched payment: see exceptions"))
+
+
+@retrying
+def _close(news: News, state: str, why: str) -> None:
+    log.info("inbox.closed", event_id=news.event_id, type=news.type, state=state, why=why)
+    with atomic() as session:
+        session.execute(_closing(news, state, why))
+
+
+def _closing(news: News, state: str, why: str) -> Any:
+    return (
+        update(StripeEvent)
+        .where(StripeEvent.id == news.event_id)
+        .values(state=state, error=why, applied_at=now())
+        .execution_options(synchronize_session=False)
+    )
+
+
+@retrying
+def _try_again(event_id: str, tries: int, error: Exception) -> None:
+    dead = tries >= MOST_TRIES
+    wait = timedelta(seconds=min(2 ** min(tries + 1, 6), LONGEST_WAIT_S))
+    why = f"{type(error).__name__}: {error}"[:2000]
+    with atomic() as session:
+        session.execute(
+            update(StripeEvent)
+            .where(StripeEvent.id == event_id, StripeEvent.state == "new")
+            .values(state="dead" if dead else "new", tries=tries, next_at=now() + wait, error=why)
+            .execution_options(synchronize_session=False)
+        )
+        if dead:
+            open_exception("dead_event", event_id, f"This event could not be applied: {why}")
+
+
+def replay(event_id: str) -> None:
+    """Take a dead or done event up again; applying it twice changes nothing."""
+    with atomic() as session:
+        session.execute(
+            update(StripeEvent)
+            .where(StripeEvent.id == event_id)
+            .values(state="new", tries=0, next_at=now())
+            .execution_options(synchronize_session=False)
+        )
+    doorbell.ring("drain_inbox")
+
+
+def is_empty() -> bool:
+    """Whether every stored event has been dealt with."""
+    with reading() as session:
+        return (
+            session.scalar(select(StripeEvent.id).where(StripeEvent.state == "new").limit(1))
+            is None
+        )
+
+
+def find(event_id: str) -> StripeEvent | None:
+    with reading() as session:
+        return session.scalar(select(StripeEvent).where(StripeEvent.id == event_id))
+
+
+def newest(limit: int = 50, before: str | None = None) -> list[StripeEvent]:
+    """What came last; ``before`` is the id of the last row of the page above."""
+    with reading() as session:
+        query = select(StripeEvent).order_by(StripeEvent.received_at.desc(), StripeEvent.id.desc())
+        last = session.get(StripeEvent, before) if before else None
+        if last:
+            query = query.where(
+                (StripeEvent.received_at < last.received_at)
+                | ((StripeEvent.received_at == last.received_at) & (StripeEvent.id < last.id))
+            )
+        return list(session.scalars(query.limit(limit)))

@@ -1,0 +1,109 @@
+"""Opening a leg at Stripe, when the answer may be lost (rule R2).
+
+The row with the idempotency key and the exact parameters is committed before the call. An unknown
+outcome is not a refusal: the same parameters go out again with the same key. When the key can no
+longer tell (older than Stripe keeps it, or it replays a failure), Stripe is searched, and a new
+key is used only when nothing is there.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import structlog
+from sqlalchemy import select, update
+
+from domain.clock import now
+from domain.errors import StripeMissing, StripeRefused, StripeReplayedFailure
+from domain.facts import LegState
+from extensions import atomic, retrying
+from gateway import current_gateway
+from gateway.client import OpenedSession
+from models import StripeLeg
+
+log = structlog.get_logger()
+
+KEY_LIVES = timedelta(hours=24)  # docs.stripe.com/api/idempotent_requests: "at least 24 hours"
+
+
+def idempotency_key(attempt_id: str, number: int, generation: int = 1) -> str:
+    """Ours, because the SDK's automatic key does not survive a retry of the job."""
+    return f"{attempt_id}:leg{number}:g{generation}"
+
+
+def resolve(leg: StripeLeg) -> StripeLeg | None:
+    """Learn what became of a leg whose creation we have not seen answered.
+
+    Returns the leg as it is now, or None when somebody else resolved it or Stripe refused it.
+    Raises StripeUnavailable or StripeBusy when the outcome is still unknown. Safe to repeat.
+    """
+    try:
+        opened = _open(leg)
+    except StripeMissing:
+        raise
+    except StripeRefused as refusal:
+        _refuse(leg.id, refusal.message)
+        return None
+    return _remember(leg.id, opened)
+
+
+def _open(leg: StripeLeg) -> OpenedSession:
+    assert leg.parameters is not None and leg.idempotency_key is not None
+    if now() - leg.asked_at < KEY_LIVES:
+        try:
+            return current_gateway().open_session(leg.parameters, leg.idempotency_key)
+        except StripeReplayedFailure:
+            log.warning("leg.key_is_spent", attempt=leg.attempt_id)
+    found = current_gateway().find_session(leg.attempt_id, since=leg.asked_at)
+    if found:
+        return found
+    key = _next_generation(leg)
+    return current_gateway().open_session(leg.parameters, key)
+
+
+@retrying
+def _remember(leg_id: int, opened: OpenedSession) -> StripeLeg | None:
+    with atomic() as session:
+        known = session.execute(
+            update(StripeLeg)
+            .where(StripeLeg.id == leg_id, StripeLeg.state == LegState.CREATING)
+            .values(
+                stripe_id=opened.id,
+                url=opened.url,
+                payment_intent=opened.payment_intent,
+                state=LegState.OPEN,
+                last_error=None,
+                version=StripeLeg.version + 1,
+            )
+            .execution_options(synchronize_session=False)
+        )
+        if not known.rowcount:  # type: ignore[attr-defined]
+            return None
+        return session.scalar(select(StripeLeg).where(StripeLeg.id == leg_id))
+
+
+@retrying
+def _refuse(leg_id: int, why: str) -> None:
+    log.error("leg.refused", leg=leg_id, why=why)
+    with atomic() as session:
+        session.execute(
+            update(StripeLeg)
+            .where(StripeLeg.id == leg_id, StripeLeg.state == LegState.CREATING)
+            .values(state=LegState.REFUSED, last_error=why, version=StripeLeg.version + 1)
+            .execution_options(synchronize_session=False)
+        )
+
+
+def _next_generation(leg: StripeLeg) -> str:
+    """Commit a new key before it is used; the search has shown that the old one made nothing."""
+    assert leg.idempotency_key is not None
+    stem, _, generation = leg.idempotency_key.rpartition(":g")
+    key = f"{stem}:g{int(generation) + 1}"
+    with atomic() as session:
+        session.execute(
+            update(StripeLeg)
+            .where(StripeLeg.id == leg.id, StripeLeg.idempotency_key == leg.idempotency_key)
+            .values(idempotency_key=key, asked_at=now())
+            .execution_options(synchronize_session=False)
+        )
+    return key

@@ -1,0 +1,178 @@
+"""Effects that are owed to the world. Owed in the transaction that decides them, paid after it.
+
+A row's ``kind`` and ``key`` make it one: asking twice owes once. Handlers may run more than once
+(a crash between the effect and our note of it), so each must be safe to repeat or say that it is
+not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import structlog
+from sqlalchemy import select, update
+
+from domain.clock import now
+from domain.errors import StripeBusy, StripeUnavailable
+from extensions import (
+    atomic,
+    db,
+    doorbell,
+    enqueue_after_commit,
+    insert_once,
+    is_postgresql,
+    reading,
+)
+from models import OutboxMessage
+from services.exceptions import open_exception
+
+log = structlog.get_logger()
+
+LEASE_S = 60  # longer than any one effect takes; a crashed drainer's rows come free after it
+BATCH = 20
+MOST_TRIES = 8
+LONGEST_WAIT_S = 60
+MAIL_KINDS = ("receipt", "receipt_again", "order_links")
+BUDGET_S = 5  # a job stops itself after this and rings again
+
+Result = dict[str, Any]
+Handler = Callable[[OutboxMessage], Result]
+_handlers: dict[str, Handler] = {}
+
+
+class Unreachable(Exception):
+    """Somebody else's outage (mail server down): wait, do not count it as a try."""
+
+
+def handles(kind: str) -> Callable[[Handler], Handler]:
+    """Register the function that carries out messages of ``kind``."""
+
+    def register(handler: Handler) -> Handler:
+        _handlers[kind] = handler
+        return handler
+
+    return register
+
+
+def owe(kind: str, key: str, *, order_id: str | None = None, **payload: Any) -> None:
+    """Note an effect inside the caller's transaction; it is carried out after the commit."""
+    moment = now()
+    insert_once(
+        OutboxMessage,
+        kind=kind,
+        key=key,
+        order_id=order_id,
+        payload=payload,
+        state="new",
+        tries=0,
+        next_at=moment,
+        created_at=moment,
+    )
+    enqueue_after_commit("drain_outbox")
+
+
+def drain() -> int:
+    """Carry out what is due; returns how many were done. May run in many workers at once."""
+    doorbell.answered("drain_outbox")
+    started, done = now(), 0
+    while batch := _lease():
+        for message in batch:
+            done += _carry_out(message)
+        if now() - started > timedelta(seconds=BUDGET_S):
+            doorbell.ring("drain_outbox")
+            break
+    return done
+
+
+def is_empty() -> bool:
+    """Whether nothing is owed."""
+    with reading() as session:
+        waiting = select(OutboxMessage.id).where(OutboxMessage.state == "new").limit(1)
+        return session.scalar(waiting) is None
+
+
+def _lease() -> list[OutboxMessage]:
+    moment = now()
+    waiting = (
+        select(OutboxMessage.id)
+        .where(OutboxMessage.state == "new", OutboxMessage.next_at <= moment)
+        .order_by(OutboxMessage.next_at)
+        .limit(BATCH)
+    )
+    if is_postgresql():
+        waiting = waiting.with_for_update(skip_locked=True)
+    with atomic() as session:
+        ids = session.scalars(waiting).all()
+        if not ids:
+            return []
+        session.execute(
+            update(OutboxMessage)
+            .where(OutboxMessage.id.in_(ids))
+            .values(next_at=moment + timedelta(seconds=LEASE_S))
+            .execution_options(synchronize_session=False)
+        )
+        return list(
+            session.scalars(
+                select(OutboxMessage).where(OutboxMessage.id.in_(ids)).order_by(OutboxMessage.id)
+            )
+        )
+
+
+def _carry_out(message: OutboxMessage) -> bool:
+    try:
+        result = _handlers[message.kind](message)
+    except (Unreachable, StripeUnavailable, StripeBusy) as error:
+        _try_again(message, error, counts=False)
+        return False
+    except Exception as error:
+        log.exception("outbox.failed", kind=message.kind, key=message.key)
+        _try_again(message, error, counts=True)
+        return False
+    _finish(message, state="done", result=result, done_at=now(), error=None)
+    log.info("outbox.done", kind=message.kind, key=message.key)
+    return True
+
+
+def _try_again(message: OutboxMessage, error: Exception, *, counts: bool) -> None:
+    tries = message.tries + counts
+    dead = tries >= MOST_TRIES
+    wait = timedelta(seconds=min(2 ** min(tries + 1, 6), LONGEST_WAIT_S))
+    _finish(
+        message,
+        state="dead" if dead else "new",
+        tries=tries,
+        next_at=now() + wait,
+        error=f"{type(error).__name__}: {error}"[:2000],
+    )
+
+
+def _finish(message: OutboxMessage, **values: Any) -> None:
+    with atomic() as session:
+        session.execute(
+            update(OutboxMessage)
+            .where(OutboxMessage.id == message.id, OutboxMessage.state == "new")
+            .values(**values)
+            .execution_options(synchronize_session=False)
+        )
+        if values["state"] == "dead":
+            open_exception(
+                "dead_effect",
+                f"{message.kind}:{message.key}",
+                f"{message.kind} could not be carried out: {values['error']}",
+                order_id=message.order_id,
+            )
+
+
+def mails(limit: int = 50) -> list[OutboxMessage]:
+    """Messages that were delivered as mail, newest first."""
+    with reading():
+        return list(
+            db.session.scalars(
+                select(OutboxMessage)
+                .where(OutboxMessage.kind.in_(MAIL_KINDS), OutboxMessage.state == "done")
+                .order_by(OutboxMessage.id.desc())
+                .limit(limit)
+            )
+        )

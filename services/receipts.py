@@ -1,0 +1,98 @@
+"""The receipt: one outbox row per order, one Message-ID."""
+
+from __future__ import annotations
+
+from email.message import EmailMessage
+from email.utils import format_datetime
+from urllib.parse import urlsplit
+
+from flask import current_app, render_template
+from sqlalchemy import func, select
+
+from domain.clock import now
+from domain.money import display
+from extensions import atomic, reading
+from models import Order, OutboxMessage
+from services import links, mail, orders, outbox, shop
+
+MOST_LINKS = 20
+
+
+def send_again(order_id: str) -> None:
+    """The shopper asks for the receipt again; at most one per minute, whoever presses how often."""
+    with atomic() as session:
+        order = session.scalar(select(Order).where(Order.id == order_id))
+        if order and order.is_paid:
+            minute = now().strftime("%Y%m%dT%H%M")
+            outbox.owe("receipt_again", f"{order_id}:{minute}", order_id=order_id)
+
+
+def send_links(email: str) -> None:
+    """Mail the links of all orders under this address, if there are any. Tells nobody which."""
+    address = email.strip().lower()[:254]
+    with atomic() as session:
+        newest = session.scalar(
+            select(Order.id)
+            .where(func.lower(Order.email) == address)
+            .order_by(Order.created_at.desc())
+        )
+        if newest:
+            minute = now().strftime("%Y%m%dT%H%M")
+            outbox.owe("order_links", f"{newest}:{minute}", order_id=newest)
+
+
+@outbox.handles("order_links")
+def send_order_links(message: OutboxMessage) -> outbox.Result:
+    """Write to the address of ``message.order_id`` where its orders are."""
+    with reading() as session:
+        order = session.scalars(select(Order).where(Order.id == message.order_id)).one()
+        found = session.scalars(
+            select(Order)
+            .where(func.lower(Order.email) == (order.email or "").lower())
+            .order_by(Order.created_at.desc())
+            .limit(MOST_LINKS)
+        ).all()
+    origin = current_app.extensions["settings"].public_origin
+    listed = [(orders.number(one), one.created_at, origin + links.path(one)) for one in found]
+    mail_ = _addressed(message, order, "Your orders")
+    mail_.set_content(render_template("email/links.txt", orders=listed, shop=shop.IDENTITY))
+    return mail.send(mail_)
+
+
+@outbox.handles("receipt_again")
+@outbox.handles("receipt")
+def send(message: OutboxMessage) -> outbox.Result:
+    """Write and send the receipt of ``message.order_id``."""
+    return mail.send(compose(message))
+
+
+def compose(message: OutboxMessage) -> EmailMessage:
+    """The receipt as an e-mail: text and HTML, readable without pictures."""
+    with reading() as session:
+        order = session.scalars(select(Order).where(Order.id == message.order_id)).one()
+        items = list(order.items)
+    settings = current_app.extensions["settings"]
+    about = {
+        "order": order,
+        "items": items,
+        "number": orders.number(order),
+        "money": lambda amount: display(amount, order.currency),
+        "link": settings.public_origin + links.path(order),
+        "shop": shop.IDENTITY,
+    }
+    mail_ = _addressed(message, order, f"Your receipt for order {about['number']}")
+    mail_.set_content(render_template("email/receipt.txt", **about))
+    mail_.add_alternative(render_template("email/receipt.html", **about), subtype="html")
+    return mail_
+
+
+def _addressed(message: OutboxMessage, order: Order, subject: str) -> EmailMessage:
+    settings = current_app.extensions["settings"]
+    host = urlsplit(settings.public_origin).hostname
+    mail_ = EmailMessage()
+    mail_["Subject"] = subject
+    mail_["From"] = settings.mail_from
+    mail_["To"] = order.email
+    mail_["Date"] = format_datetime(message.created_at)
+    mail_["Message-ID"] = f"<{message.kind}.{message.key.replace(':', '.')}@{host}>"
+    return mail_

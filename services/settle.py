@@ -1,0 +1,468 @@
+"""Bring an attempt and its order in line with what Stripe says.
+
+One function for every lane: webhook, landing page, reconciler, admin, expiry. It may run any
+number of times, at once, in any order. It gathers facts, locks the attempt, applies them, and
+commits state, stock, history, inbox and outbox in one transaction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import structlog
+from flask import current_app
+from sqlalchemy import update
+
+from domain import facts as known
+from domain.clock import now
+from domain.errors import ShopError
+from domain.facts import Fact, LegState, News
+from domain.strategies import Moment
+from domain.transitions import (
+    Effect,
+    Move,
+    Outcome,
+    PaymentStatus,
+    Status,
+    decide,
+    judge,
+    payment_status,
+)
+from extensions import atomic, db, reading, retrying
+from gateway import current_gateway
+from models import CheckoutAttempt, Order, Payment, StripeEvent, StripeLeg, User
+from services import attempts, history, legs, outbox, refunds, stock
+from services.causes import Cause
+from services.exceptions import open_exception
+
+log = structlog.get_logger()
+
+LOOKS = 5  # how often a mirror may be overtaken before we leave it to the next lane
+
+
+class Overtaken(Exception):
+    """A leg changed between our look at Stripe and the lock; look again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What a pass found: ``changed`` says whether it wrote anything that matters."""
+
+    status: Status
+    payment_status: PaymentStatus
+    state: str  # of the attempt: open, settled, closed
+    changed: bool
+
+
+@dataclass(slots=True)
+class Look:
+    """Facts from Stripe, with the version of each leg's row as it was before we asked."""
+
+    facts: list[Fact] = field(default_factory=list)
+    versions: dict[int, int] = field(default_factory=dict)
+
+
+def settle(
+    attempt_id: str,
+    cause: Cause,
+    *,
+    news: News | None = None,
+    look: bool = False,
+    end: bool = False,
+    quick: bool = False,
+) -> Settled | None:
+    """Apply ``news`` and, if asked for, a fresh ``look`` at the attempt's live legs.
+
+    ``end`` asks Stripe to close the legs first, and so gives nothing away that was paid (rule R5).
+    ``quick`` waits 3 s instead of 10 s for Stripe. None if there is no such attempt. Raises the
+    Stripe errors of ``domain.errors``; then nothing was changed and it may be called again.
+    """
+    for _ in range(LOOKS):
+        seen = Look(facts=list(news.facts) if news else [])
+        if look or end or (news and news.must_look):
+            _look(attempt_id, seen, end=end, quick=quick)
+        if news and news.refunds_of:
+            seen.facts += current_gateway().refunds_of(news.refunds_of)
+        try:
+            return _apply(attempt_id, cause, seen, news, cancelling=end and cause.lane != "expiry")
+        except Overtaken:
+            log.info("settle.overtaken", attempt=attempt_id, lane=cause.lane)
+    raise ShopError("This order changes too fast to settle now; it will be looked at again.")
+
+
+def _look(attempt_id: str, seen: Look, *, end: bool, quick: bool) -> None:
+    """Ask Stripe about every live leg. A leg being created is resolved before anything else."""
+    gateway = current_gateway()
+    with reading():
+        live = [leg for leg in attempts.legs_of(attempt_id) if leg.state in known.LIVE]
+        seen.versions = {leg.id: leg.version for leg in live}
+    for leg in live:
+        if leg.state == LegState.CREATING:
+            opened = legs.resolve(leg)
+            if opened is None:
+                raise Overtaken  # refused or known by now: its row has changed
+            seen.versions[leg.id] = opened.version
+            leg = opened
+        assert leg.stripe_id is not None
+        if end and leg.state != LegState.PROCESSING:
+            seen.facts += gateway.expire_session(leg.stripe_id)
+        else:
+            seen.facts += gateway.read_session(leg.stripe_id, quick=quick)
+
+
+@retrying
+def _apply(
+    attempt_id: str, cause: Cause, seen: Look, news: News | None, *, cancelling: bool
+) -> Settled | None:
+    with atomic():
+        attempt = attempts.lock(attempt_id)
+        if attempt is None:
+            return None
+        desk = _Desk(attempt, cause, cancelling)
+        if desk.is_overtaken(seen.versions):
+            raise Overtaken
+        for fact in seen.facts:
+            desk.take(fact)
+        desk.conclude(verbose=news is not None)
+        if news:
+            _mark_applied(news, attempt_id)
+        return Settled(
+            Status(attempt.status), desk.payment_status(), attempt.state, changed=desk.changed
+        )
+
+
+def _mark_applied(news: News, attempt_id: str) -> None:
+    """The event is done in the very transaction that applied its facts, and not before."""
+    db.session.execute(
+        update(StripeEvent)
+        .where(StripeEvent.id == news.event_id)
+        .values(state="done", attempt_id=attempt_id, applied_at=now(), error=None)
+        .execution_options(synchronize_session=False)
+    )
+
+
+class _Desk:
+    """One locked attempt with everything that belongs to it, while facts are applied to it."""
+
+    def __init__(self, attempt: CheckoutAttempt, cause: Cause, cancelling: bool) -> None:
+        self.attempt = attempt
+        self.cause = cause
+        self.cancelling = cancelling
+        self.order: Order | None = attempts.order_of(attempt.id)
+        self.legs = attempts.legs_of(attempt.id)
+        self.payments = attempts.payments_of(attempt.id)
+        self.changed = False
+
+    def is_overtaken(self, versions: dict[int, int]) -> bool:
+        """A mirror may be applied only to the row that it was taken of."""
+        now_there = {leg.id: leg.version for leg in self.legs}
+        return any(now_there.get(leg_id) != version for leg_id, version in versions.items())
+
+    # -- facts
+
+    def take(self, fact: Fact) -> None:
+        if not isinstance(fact, known.RefundSeen) and not self._is_ours(fact):
+            return
+        match fact:
+            case known.PaymentSucceeded():
+                self._take_payment(fact)
+            case known.LegEnded():
+                self._take_ending(fact)
+            case known.LegSeen():
+                self._take_mirror(fact)
+            case known.RefundSeen():
+                if refunds.record(fact, self.attempt.id):
+                    self.changed = True
+
+    def _is_ours(self, fact: known.PaymentSucceeded | known.LegEnded | known.LegSeen) -> bool:
+        """The object must name this attempt, and Stripe's customer must be this shopper's."""
+        said, customer = fact.origin.attempt_id, fact.origin.customer_id
+        expected = None
+        if customer and self.attempt.user_id:
+            user = db.session.get(User, self.attempt.user_id)
+            expected = user.stripe_customer_id if user else None
+        if (said in (None, self.attempt.id)) and (expected is None or customer == expected):
+            return True
+        object_id = fact.payment_intent if isinstance(fact, known.PaymentSucceeded) else fact.leg_id
+        self._raise(
+            "owner_mismatch",
+            object_id,
+            f"{object_id} names attempt {said} and customer {customer}; this order belongs to "
+            f"attempt {self.attempt.id} and customer {expected}. Nothing was changed.",
+        )
+        return False
+
+    def _take_payment(self, fact: known.PaymentSucceeded) -> None:
+        seen = next((p for p in self.payments if p.payment_intent == fact.payment_intent), None)
+        if seen:
+            if fact.method and not seen.method:
+                seen.method, seen.charge_id = fact.method, fact.charge_id
+            self._ignored(f"{fact.payment_intent} is already recorded: one payment, told twice")
+            return
+        leg = self._leg(fact.leg_id) or self._leg_of_intent(fact.payment_intent)
+        payment = Payment(
+            payment_intent=fact.payment_intent,
+            attempt_id=self.attempt.id,
+            leg_id=leg.id if leg else None,
+            amount=fact.amount,
+            currency=fact.currency,
+            role=self._role(fact),
+            method=fact.method,
+            charge_id=fact.charge_id,
+            lane=self.cause.lane,
+            created_at=now(),
+        )
+        db.session.add(payment)
+        self.payments.append(payment)
+        self.changed = True
+        history.noted(
+            self.attempt.id,
+            "payment",
+            self.cause,
+            f"{fact.payment_intent} took {fact.amount} {fact.currency}: {payment.role}",
+        )
+
+    def _role(self, fact: known.PaymentSucceeded) -> str:
+        """What this money is for. Amount and currency must match to the minor unit (rule R8)."""
+        if not amount_matches(fact, self.attempt):
+            self._raise(
+                "amount_mismatch",
+                fact.payment_intent,
+                f"Paid {fact.amount} {fact.currency}, due {self.attempt.total} "
+                f"{self.attempt.currency}. The order is not paid.",
+                fact.amount,
+                fact.currency,
+            )
+            return "mismatch"
+        if self._settling():
+            self._raise(
+                "duplicate_payment",
+                fact.payment_intent,
+                "This order was already paid by another payment; what is left of this one is "
+                "refunded.",
+                fact.amount,
+                fact.currency,
+            )
+            refunds.owe(fact.payment_intent, self.attempt.id, "paid twice")
+            return "surplus"
+        return "settles"
+
+    def _take_ending(self, fact: known.LegEnded) -> None:
+        leg = self._leg(fact.leg_id) or self._adopt(fact.leg_id, fact.payment_intent, fact)
+        if leg is None:
+            self._ignored(f"{fact.leg_id} is no leg of this order; its session decides")
+            return
+        if fact.payment_intent and not leg.payment_intent:
+            leg.payment_intent = fact.payment_intent
+        if fact.address and self.order and not self.order.address:
+            self.order.address = fact.address
+        if LegState(leg.state).is_final:
+            self._ignored(f"{fact.leg_id} has already ended as {leg.state}")
+            return
+        self._set_leg(leg, fact.state)
+
+    def _take_mirror(self, fact: known.LegSeen) -> None:
+        leg = self._leg(fact.leg_id) or self._adopt(fact.leg_id, fact.payment_intent, fact)
+        if leg is None or LegState(leg.state).is_final:
+            return
+        if fact.payment_intent:
+            leg.payment_intent = fact.payment_intent
+        if (leg.state, leg.failure) != (fact.state, fact.failure):
+            leg.failure = fact.failure
+            self._set_leg(leg, fact.state)
+
+    def _set_leg(self, leg: StripeLeg, state: LegState) -> None:
+        leg.state = state
+        leg.version += 1
+        self.changed = True
+
+    def _leg(self, stripe_id: str | None) -> StripeLeg | None:
+        return next((leg for leg in self.legs if stripe_id and leg.stripe_id == stripe_id), None)
+
+    def _leg_of_intent(self, intent: str) -> StripeLeg | None:
+        return next((leg for leg in self.legs if leg.payment_intent == intent), None)
+
+    def _adopt(
+        self, stripe_id: str, intent: str | None, fact: known.LegEnded | known.LegSeen
+    ) -> StripeLeg | None:
+        """A session that carries our metadata but is in no row: the answer to our call was lost,
+        or somebody else opened it. An intent's own ending is no leg of a hosted checkout."""
+        if fact.origin.attempt_id != self.attempt.id or stripe_id == intent:
+            return None
+        leg = next((leg for leg in self.legs if leg.state == LegState.CREATING), None)
+        if leg is None:
+            leg = StripeLeg(
+                attempt_id=self.attempt.id,
+                is_ours=False,
+                amount=self.attempt.total,
+                currency=self.attempt.currency,
+                state=LegState.OPEN,
+                deadline=self.attempt.deadline,
+                version=1,
+            )
+            db.session.add(leg)
+            self.legs.append(leg)
+        leg.stripe_id = stripe_id
+        leg.payment_intent = intent
+        return leg
+
+    # -- what follows
+
+    def conclude(self, *, verbose: bool) -> None:
+        """Let the table say what the rows amount to, and do what it owes."""
+        outcome = judge(
+            due=self.attempt.total,
+            settled_amount=self._settling(),
+            legs=[leg.view for leg in self.legs],
+            cancelling=self.cancelling,
+        )
+        if outcome:
+            decision = decide(Status(self.attempt.status), outcome)
+            if isinstance(decision, Move):
+                self._move(outcome, decision)
+            elif verbose and not self.changed:
+                self._ignored(decision.why)
+        self.attempt.is_processing = self.attempt.state == "open" and any(
+            leg.state == LegState.PROCESSING for leg in self.legs
+        )
+        self._show()
+
+    def _move(self, outcome: Outcome, move: Move) -> None:
+        if Effect.RETAKE_STOCK in move.effects and not self._take_back():
+            return
+        if outcome is Outcome.PAID:
+            self.order = attempts.ensure_order(self.attempt, Moment.PAYMENT, self.cause)
+        before = Status(self.attempt.status)
+        self.attempt.status = move.to
+        self.attempt.state = "settled" if outcome is Outcome.PAID else "closed"
+        self.attempt.closed_at = now()
+        self.changed = True
+        history.moved(self.attempt.id, before, move.to, self.cause, detail=str(outcome))
+        if outcome is Outcome.PAID:
+            self._confirm()
+        for effect in move.effects:
+            _EFFECTS[effect](self)
+
+    def _confirm(self) -> None:
+        assert self.order is not None
+        paid = next((p for p in self.payments if p.role == "settles"), None)
+        self.order.payment_intent = paid.payment_intent if paid else None
+        self.order.paid_at = self.order.locked_at = now()
+        self.order.paid_lane = self.cause.lane
+        self.order.is_provisional = False
+
+    def _take_back(self) -> bool:
+        """Late money: hold the stock again, or leave the payment to a person (rule R9)."""
+        reason = None
+        if attempts.bought_or_out_again(self.attempt):
+            reason = "the same lines were checked out again meanwhile"
+        else:
+            try:
+                with db.session.begin_nested():
+                    stock.hold(self.attempt.lines)
+            except ShopError as error:
+                reason = error.message
+        if reason is None:
+            self.attempt.hold = "held"
+            return True
+        for payment in self.payments:
+            if payment.role == "settles":
+                payment.role = "surplus"
+                self._raise(
+                    "late_payment",
+                    payment.payment_intent,
+                    f"Paid after this order had ended, and it cannot be filled: {reason}",
+                    payment.amount,
+                    payment.currency,
+                )
+                if current_app.extensions["settings"].late_payment == "refund":
+                    refunds.owe(payment.payment_intent, self.attempt.id, "paid too late")
+        return False
+
+    def _show(self) -> None:
+        """Write what the shopper and the admin see, if it changed."""
+        order = self.order
+        if order is None:
+            return
+        decided = self.attempt.state != "open"
+        live = [leg for leg in self.legs if leg.failure]
+        shown = {
+            "status": self.attempt.status,
+            "payment_status": self.payment_status(),
+            "failure_reason": live[-1].failure if live and not order.paid_at else None,
+            "sync_status": "synced" if decided else "syncing",
+            "refunded": self._refunded(),
+        }
+        if any(getattr(order, name) != value for name, value in shown.items()):
+            for name, value in shown.items():
+                setattr(order, name, value)
+            order.version += 1
+
+    def payment_status(self) -> PaymentStatus:
+        return payment_status(
+            legs=[leg.view for leg in self.legs],
+            paid=self.attempt.state == "settled",
+            paid_amount=self._settling() or 0,
+            refunded=self._refunded(),
+        )
+
+    def _refunded(self) -> int:
+        settling = [p.payment_intent for p in self.payments if p.role == "settles"]
+        return refunds.sum_of(settling) if self.attempt.state == "settled" else 0
+
+    def _settling(self) -> int | None:
+        amounts = [payment.amount for payment in self.payments if payment.role == "settles"]
+        return sum(amounts) if amounts else None
+
+    def _ignored(self, why: str) -> None:
+        if self.cause.event_id:
+            history.noted(self.attempt.id, "ignored", self.cause, why)
+
+    def _raise(
+        self,
+        type_: str,
+        object_id: str,
+        detail: str,
+        amount: int | None = None,
+        currency: str | None = None,
+    ) -> None:
+        self.changed = True
+        open_exception(
+            type_, object_id, detail, order_id=self.attempt.id, amount=amount, currency=currency
+        )
+
+    # -- effects
+
+    def release_stock(self) -> None:
+        if self.attempt.hold == "held":
+            self.attempt.hold = "released"
+            stock.release(self.attempt.lines)
+
+    def sell_stock(self) -> None:
+        self.attempt.hold = "sold"
+        db.session.flush()  # so that the product rows are locked last and shortest
+        stock.sell(self.attempt.lines)
+
+    def return_lines(self) -> None:
+        attempts.return_lines(self.attempt)
+
+    def take_lines(self) -> None:
+        attempts.take_lines(self.attempt)
+
+    def send_receipt(self) -> None:
+        outbox.owe("receipt", self.attempt.id, order_id=self.attempt.id)
+
+
+def amount_matches(fact: known.PaymentSucceeded, attempt: CheckoutAttempt) -> bool:
+    """Whether exactly what is due was paid, in its currency."""
+    return fact.amount == attempt.total and fact.currency == attempt.currency
+
+
+_EFFECTS = {
+    Effect.SELL_STOCK: _Desk.sell_stock,
+    Effect.RELEASE_STOCK: _Desk.release_stock,
+    Effect.RETURN_LINES: _Desk.return_lines,
+    Effect.TAKE_LINES: _Desk.take_lines,
+    Effect.SEND_RECEIPT: _Desk.send_receipt,
+    Effect.RETAKE_STOCK: lambda desk: None,  # done before the move, which depends on it
+}

@@ -1,0 +1,297 @@
+"""What the shopper sees after paying, in words about their money (ux: success page)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from domain.clock import now
+from domain.facts import LegState
+from domain.money import display
+from domain.transitions import PAID_STATUSES, Status
+from models import CheckoutAttempt
+from services import orders
+
+# Seconds between the polls of a waiting page: quick while a person watches, then patient.
+DELAYS_S = (0.7, 1, 1.5, 2, 3, 4, 6, 8, 10, 15, 20, 30)
+PATIENT_AFTER_S = 20
+STOP_AFTER_S = 600
+MAIL_PROMISE = timedelta(minutes=10)  # the reconciler asks every 2 minutes, mail goes within one
+REFRESHES_S = (4, 8, 16, 32)  # without scripts the page reloads itself this often, then stops
+
+# The groups of Stripe's decline codes that a shopper can act upon; everything else, and above all
+# lost, stolen and fraud, reads as a plain decline (docs.stripe.com/declines/codes).
+DECLINES = {
+    "insufficient_funds": "There was not enough money on the card.",
+    "expired_card": "The card has expired.",
+    "incorrect_cvc": "The security code was not right.",
+    "invalid_cvc": "The security code was not right.",
+    "processing_error": "The bank had a technical problem.",
+    "payment_intent_authentication_failure": "Your bank could not confirm that it was you.",
+    "authentication_required": "Your bank could not confirm that it was you.",
+}
+PLAIN_DECLINE = "Your bank declined the payment."
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    label: str
+    detail: str
+    state: str  # done, now, stop, todo
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Everything the page may say. Amounts in minor units, times UTC."""
+
+    state: str
+    headline: str
+    lead: str
+    say: str
+    title: str
+    order_id: str
+    number: str | None = None
+    first_name: str | None = None
+    email: str | None = None
+    total: int = 0
+    currency: str = "eur"
+    placed_at: datetime | None = None
+    paid_at: datetime | None = None
+    ends_at: datetime | None = None
+    mail_by: datetime | None = None
+    method: str | None = None
+    lines: list[Any] = field(default_factory=list)
+    subtotal: int = 0
+    shipping: int = 0
+    tax: int = 0
+    discount: int = 0
+    delivery_label: str | None = None
+    address: list[str] | None = None
+    steps: list[Step] = field(default_factory=list)
+    mine: bool = False
+    asking: bool = False
+    look: int = 0
+    delay_s: float = 0.0
+    poll_url: str | None = None
+    check_url: str | None = None
+    refresh_s: int | None = None
+    refresh_url: str | None = None
+    retry_url: str | None = None
+    pay_url: str | None = None
+    share_url: str | None = None
+    reason: str | None = None
+    stopped: bool = False
+
+
+def describe(case: orders.Dossier, *, mine: bool, look: int = 0) -> View:
+    """Say what is true now; ``look`` counts how often this page has asked already.
+
+    ``mine`` False shows a status and nothing else: no name, address, e-mail or lines.
+    """
+    attempt, order = case.attempt, case.order
+    state = _state(case, look)
+    paid = next((payment for payment in case.payments if payment.role == "settles"), None)
+    contact = _contact(case)
+    headline, lead, say = _words(case, state, contact, mine)
+    order_number = orders.number(order) if order else None
+    stopped = state == "slow" and _waited_s(look) > STOP_AFTER_S
+    asking = state in ("processing", "slow") and not stopped
+    view = View(
+        state=state,
+        headline=headline,
+        lead=lead,
+        say=say,
+        title=f"{_TITLES[state]} – order {order_number}" if order_number else _TITLES[state],
+        order_id=attempt.id,
+        number=order_number if mine else None,
+        total=order.total if order else attempt.total,
+        currency=attempt.currency,
+        placed_at=attempt.created_at,
+        paid_at=order.paid_at if order else None,
+        ends_at=attempt.deadline if state in ("processing", "cancelled") else None,
+        mail_by=now() + MAIL_PROMISE if state == "slow" else None,
+        reason=_reason(case) if state == "failed" else None,
+        asking=asking,
+        look=look,
+        delay_s=DELAYS_S[min(look, len(DELAYS_S) - 1)],
+        refresh_s=REFRESHES_S[look] if asking and look < len(REFRESHES_S) else None,
+        stopped=stopped,
+        mine=mine,
+        steps=_steps(case, state, paid) if mine else [],
+    )
+    if not mine:
+        return view
+    source: Any = order or attempt
+    delivery = (order.delivery if order else attempt.snapshot.get("delivery")) or {}
+    return replace(
+        view,
+        first_name=(contact.get("name") or "").split(" ")[0] or None,
+        email=contact.get("email"),
+        method=paid.method if paid else None,
+        lines=case.items or _lines(attempt),
+        subtotal=source.subtotal,
+        shipping=source.shipping,
+        tax=order.tax if order else 0,
+        discount=order.discount if order else 0,
+        delivery_label=delivery.get("label"),
+        address=_address_lines(case),
+    )
+
+
+def _state(case: orders.Dossier, look: int) -> str:
+    attempt = case.attempt
+    if attempt.status in PAID_STATUSES:
+        return "paid"
+    if any(payment.role in ("mismatch", "surplus") for payment in case.payments):
+        return "needs_us"
+    if attempt.status == Status.EXPIRED:
+        return "expired"
+    leg = case.legs[-1] if case.legs else None
+    if attempt.status == Status.CANCELLED:
+        return "failed" if leg and leg.state == LegState.FAILED else "cancelled"
+    if leg and leg.state == LegState.OPEN and leg.failure:
+        return "failed"
+    delayed = leg is not None and leg.state == LegState.PROCESSING
+    return "slow" if delayed or _waited_s(look) > PATIENT_AFTER_S else "processing"
+
+
+def _waited_s(look: int) -> float:
+    """How long a page that has asked ``look`` times has been waiting, by its own delays."""
+    return sum(DELAYS_S[:look]) + DELAYS_S[-1] * max(0, look - len(DELAYS_S))
+
+
+def _contact(case: orders.Dossier) -> dict[str, Any]:
+    if case.order:
+        return {"name": case.order.name, "email": case.order.email}
+    return case.attempt.snapshot.get("contact") or {}
+
+
+_TITLES = {
+    "processing": "Confirming payment",
+    "slow": "Still confirming",
+    "paid": "Paid",
+    "failed": "Payment not made",
+    "expired": "Checkout expired",
+    "cancelled": "Not paid",
+    "needs_us": "We have a question",
+    "action": "One more step",
+}
+
+
+def _words(
+    case: orders.Dossier, state: str, contact: dict[str, Any], mine: bool
+) -> tuple[str, str, str]:
+    """Headline, paragraph, and what a screen reader hears."""
+    order = case.order
+    amount = display(order.total if order else case.attempt.total, case.attempt.currency)
+    name = (contact.get("name") or "").split(" ")[0] if mine else ""
+    mail = (contact.get("email") or "") if mine else ""
+    number = orders.number(order) if order and mine else "your order"
+    match state:
+        case "paid":
+            hello = f"Thank you, {name}." if name else "Thank you."
+            lead = (
+                f"We received your payment of {amount}. The receipt for order {number} is on its "
+                f"way to {mail}."
+                if mine
+                else "This order is paid."
+            )
+            return f"{hello} You’re all set.", lead, "Payment received. The order is confirmed."
+        case "processing":
+            return (
+                "Confirming your payment",
+                "This usually takes a few seconds. Your order is saved, so please don’t pay again.",
+                "We are confirming your payment.",
+            )
+        case "slow":
+            return (
+                "Your bank is taking its time",
+                "Your order is saved and your items are set aside. Please don’t pay again. You can "
+                "close this page: we write to you as soon as we know.",
+                "Still confirming. You can close this page, we will write to you.",
+            )
+        case "failed":
+            return (
+                "The payment didn’t go through",
+                "You were not charged. Your items are still here: try again, or pay another way.",
+                "The payment did not go through. You were not charged.",
+            )
+        case "expired":
+            return (
+                "This checkout has expired",
+                "Nothing was charged. Your items are back in your basket, so you can start again.",
+                "This checkout has expired. Nothing was charged.",
+            )
+        case "needs_us":
+            return (
+                "We have your payment, and one question",
+                "Your money arrived, but something about this order does not fit. A person looks "
+                "at it today and writes to you. Please don’t pay again.",
+                "Your payment arrived. We will write to you about this order.",
+            )
+        case _:
+            return (
+                "You left before paying",
+                "Nothing was charged. Your items are still here for you.",
+                "This order is not paid. Nothing was charged.",
+            )
+
+
+def _reason(case: orders.Dossier) -> str:
+    code = next((leg.failure for leg in reversed(case.legs) if leg.failure), None)
+    return DECLINES.get(code or "", PLAIN_DECLINE)
+
+
+def _steps(case: orders.Dossier, state: str, paid: Any) -> list[Step]:
+    placed = Step("Order placed", "Your items are set aside for you.", "done")
+    if state == "paid":
+        status = case.attempt.status if case.order is None else case.order.status
+        shipped = status in (Status.SHIPPED, Status.DELIVERED)
+        how = f"{paid.method}." if paid and paid.method else "Thank you."
+        return [
+            placed,
+            Step("Payment received", how, "done"),
+            Step("Packing", "We pack on the next working day.", "done" if shipped else "now"),
+            Step("Shipped", "Tracking link by e-mail.", "now" if shipped else "todo"),
+        ]
+    ended = state in ("failed", "expired", "cancelled")
+    payment = (
+        Step("Payment", "Nothing was charged.", "stop")
+        if ended
+        else Step("Confirming payment", "With your bank.", "now")
+    )
+    return [placed, payment, Step("Packing", "", "todo"), Step("Shipped", "", "todo")]
+
+
+@dataclass(frozen=True, slots=True)
+class _SnapshotLine:
+    title: str
+    subtitle: str
+    picture: str
+    unit_amount: int
+    quantity: int
+
+    @property
+    def amount(self) -> int:
+        return self.unit_amount * self.quantity
+
+
+def _lines(attempt: CheckoutAttempt) -> list[_SnapshotLine]:
+    return [
+        _SnapshotLine(
+            line["title"], line["subtitle"], line["picture"], line["unit_amount"], line["quantity"]
+        )
+        for line in attempt.lines
+    ]
+
+
+def _address_lines(case: orders.Dossier) -> list[str] | None:
+    source = case.order.address if case.order else case.attempt.snapshot.get("address")
+    if not source:
+        return None
+    name = case.order.name if case.order else _contact(case).get("name")
+    town = " ".join(part for part in (source.get("postal_code"), source.get("city")) if part)
+    country = ", ".join(part for part in (town, source.get("state"), source.get("country")) if part)
+    lines = [name, source.get("line1"), source.get("line2"), country]
+    return [line for line in lines if line]
