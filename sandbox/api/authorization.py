@@ -25,7 +25,7 @@ def authorize(header: str) -> None:
             "header, using Bearer auth (e.g. 'Authorization: Bearer YOUR_SECRET_KEY')."
         )
     if not key.startswith(("sk_test_", "rk_test_")):
-        raise _refused(f"Invalid API Key provided: {key[:8]}{'*' * 8}{key[-4:]}")
+        raise _refused(f"Invalid API Key provided: {'*' * 8}{key[8:][-4:]}")
 
 
 def _refused(message: str) -> ApiError:

@@ -1,0 +1,61 @@
+"""A served sandbox, Stripe's own SDK to call it, and an eye on everything it says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import sandbox
+from sandbox import events
+from sandbox.contract import check
+from tests.sandbox.drive import SECRET, Listener, client
+
+
+class Watched:
+    """The sandbox's WSGI app; remembers what was wrong with any answer of the API."""
+
+    def __init__(self, box: sandbox.Sandbox) -> None:
+        self._inner = box.wsgi
+        self.problems: list[str] = []
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        answer = list(self._inner(environ, start_response))
+        if environ["PATH_INFO"].startswith("/v1/"):
+            told = json.loads(b"".join(answer))
+            call = f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}"
+            self.problems += [f"{call}: {p}" for p in check.object_problems(told)]
+        return answer
+
+
+@pytest.fixture
+def box() -> Iterator[sandbox.Sandbox]:
+    """Served over HTTP; nobody delivers webhooks unless the test does.
+
+    Whatever a test makes it say must be something that Stripe could say.
+    """
+    made = sandbox.create_sandbox(
+        webhook_url="http://127.0.0.1:9/hook", webhook_secret=SECRET, deliver=False
+    )
+    made.wsgi = watched = Watched(made)
+    made.start()
+    yield made
+    made.close()
+    assert watched.problems == []
+    for record in made.store.objects["event"].values():
+        event = json.loads(events.render(record))
+        assert check.object_problems(event) == [], event["type"]
+
+
+@pytest.fixture
+def api(box: sandbox.Sandbox) -> Any:
+    return client(box).v1
+
+
+@pytest.fixture
+def listener() -> Iterator[Listener]:
+    made = Listener()
+    yield made
+    made.close()
