@@ -45,7 +45,8 @@ def of(case: Dossier) -> Agreement | None:
         return None
     settling = next((payment for payment in case.payments if payment.role == "settles"), None)
     try:
-        ledger = current_gateway().standing(leg.stripe_id, settling and settling.payment_intent)
+        intent = settling.payment_intent if settling else None
+        ledger = current_gateway().standing(leg.stripe_id, intent)
     except StripeError:
         return None
     refunded = case.order.refunded if case.order else 0

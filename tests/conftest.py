@@ -1,0 +1,63 @@
+"""A whole shop per test: real database, sandbox over HTTP, and a clock that tests can move."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.shop import Shop, TestShops
+
+pytest_plugins = ["tests.plugins.accept", "tests.plugins.services"]
+
+
+@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The same tests run on both databases."""
+    if request.param == "postgresql":
+        url: str = request.getfixturevalue("postgres_url")
+        return url
+    return f"sqlite:///{tmp_path_factory.mktemp('database') / 'shop.db'}"
+
+
+@pytest.fixture(scope="session")
+def shops(database_url: str) -> Iterator[TestShops]:
+    made = TestShops(database_url)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def shop(shops: TestShops) -> Iterator[Shop]:
+    """A shop with empty tables, the demo's goods, and nothing running in the background."""
+    with shops.opened() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def sqlite_shops(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestShops]:
+    """For what does not depend on the database: one run is enough."""
+    made = TestShops(f"sqlite:///{Path(tmp_path_factory.mktemp('sqlite')) / 'shop.db'}")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def sqlite_shop(sqlite_shops: TestShops) -> Iterator[Shop]:
+    with sqlite_shops.opened() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def postgres_shops(postgres_url: str) -> Iterator[TestShops]:
+    """For races: SQLite has one writer, so only PostgreSQL can show them."""
+    made = TestShops(postgres_url)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def postgres_shop(postgres_shops: TestShops) -> Iterator[Shop]:
+    with postgres_shops.opened() as opened:
+        yield opened
