@@ -40,17 +40,17 @@ GROUPS: tuple[tuple[str, tuple[Outcome, ...]], ...] = (
         "The card",
         (
             Outcome("pays", "Pays", "4242 … 4242"),
-            Outcome("declined", "Declined", "The bank gives no reason", "4000000000000002"),
+            Outcome("declined", "Declined", "No reason given", "4000000000000002"),
             Outcome("insufficient", "Not enough funds", "… 9995", "4000000000009995"),
             Outcome("expired_card", "Card expired", "… 0069", "4000000000000069"),
-            Outcome("asks", "Bank asks first", "A page of the bank’s follows", "4000002760003184"),
+            Outcome("asks", "Bank asks first", "Its page follows", "4000002760003184"),
         ),
     ),
     (
         "A bank debit",
         (
-            Outcome("debit", "Arrives later", "The order waits, then is paid", "bank_debit"),
-            Outcome("bounces", "Bounces later", "The order waits, then fails", "bank_debit_fails"),
+            Outcome("debit", "Arrives later", "Waits, then paid", "bank_debit"),
+            Outcome("bounces", "Bounces later", "Waits, then fails", "bank_debit_fails"),
         ),
     ),
     (
@@ -65,8 +65,8 @@ GROUPS: tuple[tuple[str, tuple[Outcome, ...]], ...] = (
     (
         "Afterwards",
         (
-            Outcome("disputed", "Disputed", "The buyer’s bank takes it back", "4000000000000259"),
-            Outcome("wrong_amount", "Wrong amount", "1.00 less than is due", "wrong_amount"),
+            Outcome("disputed", "Disputed", "The money goes back", "4000000000000259"),
+            Outcome("wrong_amount", "Wrong amount", "1.00 less than due", "wrong_amount"),
             Outcome("expires", "Time runs out", "Nothing is paid"),
         ),
     ),

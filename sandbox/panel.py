@@ -161,7 +161,7 @@ def _page(box: Sandbox) -> Response:
         events = [
             {
                 "type": event["type"],
-                "about": event["about"],
+                "about": short(event["about"]),
                 "at": _hour(event["created"]),
                 "deliveries": tried.get(event["id"], ["nobody listens"]),
             }
@@ -170,7 +170,7 @@ def _page(box: Sandbox) -> Response:
             )
         ]
         requests = [
-            {**r, "at": _hour(r["at"])}
+            {**r, "at": _hour(r["at"]), "path": "/".join(map(short, r["path"].split("/")))}
             for _, r in zip(range(RECENT), reversed(box.requests), strict=False)
         ]
     return pages.render(
@@ -186,6 +186,11 @@ def _page(box: Sandbox) -> Response:
         clock=datetime.fromtimestamp(now, UTC).strftime("%-d %B %Y, %H:%M:%S UTC"),
         is_calm=box.chaos.is_calm,
     )
+
+
+def short(id: str) -> str:
+    """An id as people compare them, by its first and last characters."""
+    return f"{id[:12]}…{id[-4:]}" if len(id) > 20 else id
 
 
 def _hour(at: float) -> str:
