@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import click
@@ -47,10 +48,17 @@ def _say(answer: dict[str, Any], as_json: bool, text: str) -> None:
 @click.option("--port", type=int, default=None, help="The shop's port; another one if it is taken.")
 @click.option("--once", is_flag=True, help="Place, pay and print one order by itself, then exit.")
 @click.option("--json", "as_json", is_flag=True, help="With --once: print JSON.")
-def demo(port: int | None, once: bool, as_json: bool) -> None:
+@click.option(
+    "--instance",
+    type=click.Path(file_okay=False, resolve_path=True, path_type=Path),
+    default=None,
+    help="The folder that keeps its data; instance/ if left out.",
+)
+def demo(port: int | None, once: bool, as_json: bool, instance: Path | None) -> None:
     import embedded
 
-    sys.exit(embedded.run_once(as_json) if once else embedded.run(port))
+    folder = instance or embedded.INSTANCE
+    sys.exit(embedded.run_once(as_json, folder) if once else embedded.run(port, folder))
 
 
 @click.command(help="Look at settings, database, Redis and Stripe, and say what is wrong.")

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 from flask import Flask
@@ -29,6 +30,7 @@ from domain.clock import now
 INSTANCE = Path(__file__).resolve().parent / "instance"
 SHOP_PORT = 8000
 SANDBOX_PORT = 12111
+SANDBOX_ADDRESS = "sandbox.url"  # in the instance folder, so that a command finds the right one
 ADMIN_EMAIL = "admin@northlight.example"
 PATIENCE_S = 20  # for the one order of --once
 
@@ -52,23 +54,23 @@ class Shop:
     server: BaseWSGIServer
     sandbox: Any
     clock: threading.Event
+    folder: Path
 
     def stop(self) -> None:
         self.clock.set()
         self.server.shutdown()
         if self.sandbox:
             self.sandbox.stop()
+            (self.folder / SANDBOX_ADDRESS).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def opened() -> Iterator[Flask]:
     """The app of the embedded shop for one command, with its sandbox if that is not running."""
-    sandbox = None
-    if _is_free(SANDBOX_PORT):
-        sandbox, base = _start_sandbox(SHOP_PORT)
-    else:
-        base = f"http://127.0.0.1:{SANDBOX_PORT}"
-    app = _app(f"http://127.0.0.1:{SHOP_PORT}", base)
+    sandbox, base = None, _running_sandbox(INSTANCE)
+    if base is None:
+        sandbox, base = _start_sandbox(SHOP_PORT, INSTANCE)
+    app = _app(f"http://127.0.0.1:{SHOP_PORT}", base, INSTANCE)
     try:
         with app.app_context():
             yield app
@@ -77,10 +79,10 @@ def opened() -> Iterator[Flask]:
             sandbox.stop()
 
 
-def run(port: int | None) -> int:
-    """Serve until Ctrl-C; returns the exit code."""
+def run(port: int | None, folder: Path = INSTANCE) -> int:
+    """Serve until Ctrl-C, with everything kept in ``folder``; returns the exit code."""
     try:
-        shop = _start(port)
+        shop = _start(port, folder)
     except SettingsError as error:
         click.echo(str(error), err=True)
         return 2
@@ -99,15 +101,15 @@ def run(port: int | None) -> int:
     with contextlib.suppress(KeyboardInterrupt):
         stopping.wait()
     shop.stop()
-    click.echo("\n  Closed. Orders are kept in instance/; `make run` opens again.")
+    click.echo(f"\n  Closed. Orders are kept in {folder.name}/; the same command opens again.")
     return 0
 
 
-def run_once(as_json: bool) -> int:
+def run_once(as_json: bool, folder: Path = INSTANCE) -> int:
     """Buy something over HTTP, as a browser would, and prove the ledger; returns the exit code."""
     started = time.perf_counter()
     try:
-        shop = _start(None, any_port=True)
+        shop = _start(None, folder, any_port=True)
     except SettingsError as error:
         click.echo(str(error), err=True)
         return 2
@@ -177,7 +179,7 @@ def _buy_one(shop: Shop) -> dict[str, Any]:
         time.sleep(0.05)
 
 
-def _start(port: int | None, *, any_port: bool = False) -> Shop:
+def _start(port: int | None, folder: Path, *, any_port: bool = False) -> Shop:
     """Sandbox, app, worker and clock, all in this process."""
     wanted = 0 if any_port else port or int(os.environ.get("PORT") or SHOP_PORT)
     listener = _listen(wanted)
@@ -186,8 +188,9 @@ def _start(port: int | None, *, any_port: bool = False) -> Shop:
     sandbox = None
     base = os.environ.get("STRIPE_API_BASE")
     if not base:
-        sandbox, base = _start_sandbox(actual)
-    app = _app(origin, base)
+        sandbox, base = _start_sandbox(actual, folder)
+        (folder / SANDBOX_ADDRESS).write_text(base)
+    app = _app(origin, base, folder)
     server = make_server(
         "127.0.0.1",
         actual,
@@ -200,7 +203,7 @@ def _start(port: int | None, *, any_port: bool = False) -> Shop:
     from jobs import runner, schedule
 
     runner.start_embedded(app)
-    return Shop(app, origin, server, sandbox, schedule.start_embedded(app))
+    return Shop(app, origin, server, sandbox, schedule.start_embedded(app), folder)
 
 
 class _Quiet(WSGIRequestHandler):
@@ -212,12 +215,12 @@ class _Quiet(WSGIRequestHandler):
         pass
 
 
-def _app(origin: str, base: str) -> Flask:
+def _app(origin: str, base: str, folder: Path) -> Flask:
     from app import create_app
 
-    INSTANCE.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     environment = demo_environment(
-        INSTANCE, public_origin=origin, stripe_api_base=base, overrides=os.environ
+        folder, public_origin=origin, stripe_api_base=base, overrides=os.environ
     )
     app = create_app(demo_settings(environment))
     with app.app_context():
@@ -226,26 +229,36 @@ def _app(origin: str, base: str) -> Flask:
         from services import catalogue
         from services.demo_goods import GOODS
 
-        upgrade(directory=str(INSTANCE.parent / "migrations"))
+        upgrade(directory=str(Path(__file__).resolve().parent / "migrations"))
         catalogue.stock_up(GOODS)
     return app
 
 
-def _start_sandbox(shop_port: int) -> tuple[Any, str]:
+def _start_sandbox(shop_port: int, folder: Path) -> tuple[Any, str]:
     from sandbox import create_sandbox
 
-    INSTANCE.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     environment = demo_environment(
-        INSTANCE, public_origin="http://127.0.0.1", stripe_api_base="", overrides=os.environ
+        folder, public_origin="http://127.0.0.1", stripe_api_base="", overrides=os.environ
     )
     box = create_sandbox(
         webhook_url=f"http://127.0.0.1:{shop_port}/stripe/webhook",
         webhook_secret=environment["STRIPE_WEBHOOK_SECRET"],
-        journal=INSTANCE / "sandbox.jsonl",
+        journal=folder / "sandbox.jsonl",
         seed=int(now().timestamp()),
     )
-    port = box.start(port=SANDBOX_PORT if _is_free(SANDBOX_PORT) else 0)
+    usual = folder == INSTANCE and _is_free(SANDBOX_PORT)
+    port = box.start(port=SANDBOX_PORT if usual else 0)
     return box, f"http://127.0.0.1:{port}"
+
+
+def _running_sandbox(folder: Path) -> str | None:
+    """The address of this folder's own sandbox while its shop is open."""
+    try:
+        base = (folder / SANDBOX_ADDRESS).read_text()
+    except FileNotFoundError:
+        return None
+    return None if _is_free(urlsplit(base).port or 0) else base
 
 
 def _listen(port: int) -> socket.socket:
