@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from . import aftermath, events, payments, web
+from .api.idempotency import KEPT_S as KEY_KEPT_S
 from .chaos import Chaos
 from .contract import API_VERSION
 from .courier import Courier, Delivery, Send, over_http
@@ -114,6 +115,7 @@ class Sandbox:
             created = known[0]["created"] if known else int(self.now())
             endpoint = catalog.webhook_endpoint(id, created=created, params=params)
             self.store.put(endpoint, secrets=secrets, ours=True)
+        self._forget_old()
         for session in self.store.objects["checkout.session"].values():
             if session["status"] == "open":
                 self._agenda.add(session["expires_at"], session["id"])
@@ -121,6 +123,16 @@ class Sandbox:
             self._agenda.add(timer["at"], timer["id"])
         self.courier.resume()
         self.store.commit()
+
+    def _forget_old(self) -> None:
+        """Let go of what Stripe would no longer know, so that a journal does not grow for ever."""
+        objects, now = self.store.objects, self.now()
+        stale = [k for k in objects["idempotency"].values() if k["created"] + KEY_KEPT_S < now]
+        stale += [e for e in objects["event"].values() if e["created"] + events.KEPT_S < now]
+        gone = {e["id"] for e in stale}
+        stale += [d for d in objects["delivery"].values() if d["event"] in gone]
+        for obj in stale:
+            self.store.drop(obj)
 
     def _is_ours(self, endpoint: Obj) -> bool:
         return bool(self.store.aside.get(endpoint["id"], {}).get("ours"))

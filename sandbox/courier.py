@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import http.client
 import threading
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -137,8 +138,9 @@ class Courier:
         except OSError:
             status = None
         with box.lock:
-            self._note(record, event, status)
-            box.store.commit()
+            if box.store.objects["delivery"].get(delivery.id) is record:  # else reset meanwhile
+                self._note(record, event, status)
+                box.store.commit()
         return status
 
     def _note(self, record: dict[str, Any], event: dict[str, Any], status: int | None) -> None:
@@ -201,11 +203,17 @@ class Courier:
     def _run(self) -> None:
         while not self._stopping:
             self._wake.clear()
-            for delivery in self._box.due():
-                if self._stopping:
-                    return
-                self.attempt(delivery, over_http(delivery.url))
+            try:
+                self._round()
+            except Exception:  # noqa: BLE001  whatever one event does, the next must go out
+                traceback.print_exc()
             self._wake.wait(LOOK_EVERY_S)
+
+    def _round(self) -> None:
+        for delivery in self._box.due():
+            if self._stopping:
+                return
+            self.attempt(delivery, over_http(delivery.url))
 
 
 def signature(body: bytes, secret: str, at: int) -> str:

@@ -168,25 +168,22 @@ def _open_page(
 ) -> Response:
     intent = box.store.objects["payment_intent"].get(session["payment_intent"], {})
     declined = None if errors else (intent.get("last_payment_error") or {}).get("message")
-    groups = [(title, [o for o in outcomes if _possible(session, o)]) for title, outcomes in GROUPS]
+    groups = []
+    for title, outcomes in GROUPS:
+        offered = [o for o in outcomes if payments.offers(session, cards.way(o.way))]
+        groups += [(title, offered)] if offered else []
     return render(
         "pay.html",
         back_to=_shop(session),
         status=status,
         session=session,
-        groups=[(title, outcomes) for title, outcomes in groups if outcomes],
+        groups=groups,
         errors=errors or {},
         typed=typed or {},
         declined=declined,
         asked=intent.get("status") == "requires_action" and f"/c/bank/{intent['id']}",
         **_receipt(box, session),
     )
-
-
-def _possible(session: Obj, outcome: Outcome) -> bool:
-    debit = cards.way(outcome.way).is_debit
-    kind = payments.debit_type(session["currency"]) if debit else "card"
-    return kind in session["payment_method_types"]
 
 
 def _closed_page(box: Sandbox, session: Obj) -> Response:

@@ -171,7 +171,7 @@ def _page(box: Sandbox) -> Response:
         ]
         requests = [
             {**r, "at": _hour(r["at"]), "path": "/".join(map(short, r["path"].split("/")))}
-            for _, r in zip(range(RECENT), reversed(box.requests), strict=False)
+            for r in list(box.requests)[: -RECENT - 1 : -1]
         ]
     return pages.render(
         "panel.html",

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 Obj = dict[str, Any]
 
+DEBITS = {"eur": "sepa_debit", "gbp": "bacs_debit", "usd": "us_bank_account"}
+
 AUTHENTICATION_FAILED = Way(
     "",
     code="payment_intent_authentication_failure",
@@ -30,7 +32,7 @@ def new_intent(box: Sandbox, params: Obj, **aside: Any) -> Obj:
     intent = payments.payment_intent(
         store.new_id("pi_"), store.new_id("", 25), created=int(box.now()), params=params
     )
-    intent["payment_method_types"] = ["card", debit_type(intent["currency"])]
+    intent["payment_method_types"] = method_types(intent["currency"])
     store.put(intent, **{"session": None, "return_url": None, **aside})
     box.emit("payment_intent.created", intent)
     return intent
@@ -43,7 +45,7 @@ def new_method(box: Sandbox, name: str, currency: str, buyer: Obj | None = None)
     method = payments.payment_method(
         box.store.new_id("pm_1"),
         created=int(box.now()),
-        type=debit_type(currency) if chosen.is_debit else "card",
+        type=DEBITS[currency] if chosen.is_debit else "card",
         number=number,
         brand=chosen.brand,
         who=payments.billing(buyer),
@@ -51,19 +53,24 @@ def new_method(box: Sandbox, name: str, currency: str, buyer: Obj | None = None)
     return box.store.put(method, way=name)
 
 
-def debit_type(currency: str) -> str:
-    return "sepa_debit" if currency == "eur" else "bacs_debit"
+def method_types(currency: str) -> list[str]:
+    """What the sandbox offers in this currency: cards, and a bank debit where there is one."""
+    debit = DEBITS.get(currency)
+    return ["card", debit] if debit else ["card"]
 
 
 def pay_session(box: Sandbox, session: Obj, name: str, buyer: Obj | None = None) -> str:
     """Pay an open session; the word says how it went.
 
     ``paid``, ``processing`` (a debit under way), ``authorized`` (to be captured), ``asks`` (the
-    bank wants to see the buyer), ``declined``, or ``closed`` when the session is not open.
+    bank wants to see the buyer), ``declined``, ``closed`` when the session is not open, or
+    ``not_offered`` when it does not take this kind of payment.
     """
     if session["status"] != "open":
         return "closed"
     chosen = way(name)
+    if not offers(session, chosen):
+        return "not_offered"
     if chosen.short_by:
         _charge_less(box, session, chosen.short_by)
     who = _who(box, session, buyer)
@@ -74,6 +81,11 @@ def pay_session(box: Sandbox, session: Obj, name: str, buyer: Obj | None = None)
     method = new_method(box, name, session["currency"], who)
     box.store.put(session, buyer=who)
     return confirm(box, intent, method)
+
+
+def offers(session: Obj, chosen: Way) -> bool:
+    kind = DEBITS.get(session["currency"]) if chosen.is_debit else "card"
+    return kind in session["payment_method_types"]
 
 
 def session_intent(box: Sandbox, session: Obj) -> Obj:

@@ -191,7 +191,7 @@ def _total(session: Obj, items: list[Obj], rates: list[Obj]) -> None:
 
 
 def _offer_methods(session: Obj, params: Obj) -> None:
-    known = ["card", payments.debit_type(session["currency"])]
+    known = payments.method_types(session["currency"])
     wanted = params.get("allowed_payment_method_types", known)
     unwanted = params.get("excluded_payment_method_types", ())
     if unwanted:

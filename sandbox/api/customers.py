@@ -28,14 +28,15 @@ def create(box: Sandbox, params: Obj) -> Obj:
 
 def retrieve(box: Sandbox, params: Obj, id: str) -> Obj:
     """One that was deleted is still known by its id."""
-    if box.store.aside.get(id, {}).get("deleted"):
+    known = box.store.objects[KIND].get(id)
+    if known is not None and reading.is_deleted(box, known):
         return {"id": id, "object": KIND, "deleted": True}
     return reading.find(box, KIND, id)
 
 
 def list_all(box: Sandbox, params: Obj) -> Obj:
     def keep(customer: Obj) -> bool:
-        if box.store.aside.get(customer["id"], {}).get("deleted"):
+        if reading.is_deleted(box, customer):
             return False
         return "email" not in params or customer["email"] == params["email"]
 

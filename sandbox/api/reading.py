@@ -25,9 +25,14 @@ EXPANDABLE = frozenset(
 def find(box: Sandbox, kind: str, id: str, param: str = "id") -> Obj:
     """Get an object or raise the 404 that Stripe gives."""
     obj = box.store.objects[kind].get(id)
-    if obj is None:
+    if obj is None or is_deleted(box, obj):
         raise no_such(kind, id, param)
     return obj
+
+
+def is_deleted(box: Sandbox, obj: Obj) -> bool:
+    """Customers are kept, and shown as deleted, because payments still name them."""
+    return bool(box.store.aside.get(obj["id"], {}).get("deleted"))
 
 
 def page(

@@ -5,6 +5,14 @@ from __future__ import annotations
 from . import Shape, address, shipping
 
 CARD_FACTS = ("brand", "country", "exp_month", "exp_year", "fingerprint", "funding", "last4")
+ACCOUNT_FACTS = (
+    "account_holder_type",
+    "account_type",
+    "bank_name",
+    "fingerprint",
+    "last4",
+    "routing_number",
+)
 DEBIT_FACTS = ("bank_code", "branch_code", "country", "fingerprint", "last4")
 
 
@@ -105,6 +113,13 @@ def payment_method(
         }
     elif type == "sepa_debit":
         born["sepa_debit"] = {**_iban(number), "generated_from": None}
+    elif type == "us_bank_account":
+        born["us_bank_account"] = {
+            **_bank_account(number),
+            "financial_connections_account": None,
+            "networks": {"preferred": "ach", "supported": ["ach"]},
+            "status_details": {},
+        }
     else:
         born[type] = {"last4": number[-4:]}
     return born
@@ -139,6 +154,17 @@ def _iban(number: str) -> Shape:
         "country": "DE",
         "fingerprint": f"fp{number}"[:16],
         "last4": number[-4:],
+    }
+
+
+def _bank_account(number: str) -> Shape:
+    return {
+        "account_holder_type": "individual",
+        "account_type": "checking",
+        "bank_name": "STRIPE TEST BANK",
+        "fingerprint": f"fp{number}"[:16],
+        "last4": number[-4:],
+        "routing_number": "110000000",
     }
 
 
@@ -212,6 +238,9 @@ def _paid_with(method: Shape, amount: int) -> Shape:
         }
     elif kind == "sepa_debit":
         details = {**{k: method["sepa_debit"][k] for k in DEBIT_FACTS}, "mandate": None}
+    elif kind == "us_bank_account":
+        known = {k: method[kind][k] for k in ACCOUNT_FACTS}
+        details = {**known, "payment_reference": None}
     else:
         details = dict(method[kind])
     return {kind: details, "type": kind}

@@ -211,3 +211,17 @@ def test_the_sandbox_stands_alone():
             else:
                 continue
             assert not names & (shop | outside), f"{file} imports {names}"
+
+
+def test_what_stripe_would_no_longer_know_leaves_the_journal(journal):
+    before = started(journal)
+    customer = client(before).v1.customers.create({"name": "Maya"}, {"idempotency_key": "k"}).id
+    before.close()
+
+    after = started(journal, clock=lambda: before.clock() + 31 * 86_400)
+    known = client(after).v1.customers.retrieve(customer).name
+    kept = {kind for kind, group in after.store.objects.items() if group}
+    after.close()
+
+    assert known == "Maya"
+    assert not kept & {"event", "delivery", "idempotency"}

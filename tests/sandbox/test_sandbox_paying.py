@@ -219,3 +219,61 @@ def test_the_ledger_lists_money_in_and_money_back(box, api):
     assert payment["status"] == "succeeded"
     assert (refund["payment_intent"], refund["amount"]) == (intent, 150)
     assert ledger["disputes"] == []
+
+
+@pytest.mark.parametrize("currency", ["eur", "gbp", "usd", "jpy"])
+def test_a_bank_debit_is_offered_in_the_currencies_that_have_one(box, api, currency):
+    line = {
+        "price_data": {"currency": currency, "unit_amount": 3000, "product_data": {"name": "Mug"}},
+        "quantity": 1,
+    }
+    id = open_session(api, line_items=[line], shipping_options=[])
+
+    outcome = box.pay(id, "bank_debit")["outcome"]
+
+    offered = api.checkout.sessions.retrieve(id).payment_method_types
+    if currency == "jpy":
+        assert (offered, outcome) == (["card"], "not_offered")
+        assert event_types(box) == []
+    else:
+        assert (len(offered), outcome) == (2, "processing")
+        kind = session_with_money(api, id).payment_intent.latest_charge.payment_method_details.type
+        assert kind == offered[1]
+
+
+def test_everything_a_shop_may_say_about_a_payment_is_taken_along(box, api):
+    home = {"line1": "Sonnenallee 12", "city": "Berlin", "postal_code": "12047", "country": "DE"}
+    parcel = {
+        "type": "fixed_amount",
+        "display_name": "Parcel",
+        "fixed_amount": {"amount": 490, "currency": "eur"},
+        "delivery_estimate": {
+            "minimum": {"unit": "business_day", "value": 2},
+            "maximum": {"unit": "business_day", "value": 4},
+        },
+        "tax_behavior": "inclusive",
+    }
+    id = open_session(
+        api,
+        automatic_tax={"enabled": True},
+        allow_promotion_codes=True,
+        billing_address_collection="required",
+        locale="de",
+        phone_number_collection={"enabled": True},
+        shipping_address_collection={"allowed_countries": ["DE", "IE"]},
+        shipping_options=[{"shipping_rate_data": parcel}],
+        submit_type="pay",
+        payment_intent_data={
+            "description": "Order NL-1",
+            "receipt_email": "maya@example.com",
+            "setup_future_usage": "off_session",
+            "shipping": {"name": "Maya", "address": home},
+        },
+    )
+    box.pay(id)
+
+    session = session_with_money(api, id)
+    intent = session.payment_intent
+    assert intent.latest_charge.shipping.address.city == "Berlin"
+    assert (intent.description, intent.receipt_email) == ("Order NL-1", "maya@example.com")
+    assert session.collected_information.shipping_details.address.country == "IE"
