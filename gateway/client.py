@@ -114,7 +114,14 @@ class StripeGateway:
             return self._envelope(event, text)
         except UnverifiedEvent:
             raise
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        except (
+            ValueError,
+            TypeError,
+            LookupError,
+            AttributeError,
+            ArithmeticError,
+            RecursionError,
+        ) as error:
             raise UnverifiedEvent(f"This is no event: {type(error).__name__}.") from error
 
     def _check_signature(self, text: str, signature: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from contextvars import Context
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -233,9 +234,12 @@ class Shop:
                 session.scalars(select(model).where(*where).order_by(*model.__mapper__.primary_key))
             )
 
-    def proves(self) -> bool:
-        """``flask check`` holds; prints what does not, for the failing test's report."""
-        report = check.run()
+    def proves(self, *, ledger: bool = True) -> bool:
+        """``flask check`` holds; prints what does not, for the failing test's report.
+
+        ``ledger=False`` for payments that the test made up: the sandbox does not know them.
+        """
+        report = check.run(against_stripe=ledger)
         if not report.holds:
             print(report.text())  # noqa: T201
         return report.holds
@@ -249,17 +253,19 @@ class Shopper:
         self.browser: FlaskClient = shop.app.test_client()
 
     def get(self, path: str, **more: Any) -> TestResponse:
-        return self.browser.get(path, base_url=ORIGIN, **more)
+        return outside(self.browser.get, path, base_url=ORIGIN, **more)
 
     def post(self, path: str, data: dict[str, Any] | None = None, **more: Any) -> TestResponse:
         """A form, sent with the page's token."""
         form = {"csrf_token": self.token(), **(data or {})}
-        return self.browser.post(path, data=form, base_url=ORIGIN, **more)
+        return outside(self.browser.post, path, data=form, base_url=ORIGIN, **more)
 
     def json(self, method: str, path: str, body: Any = None) -> TestResponse:
         """An API call from our own page."""
         headers = {"X-CSRFToken": self.token()}
-        return self.browser.open(path, method=method, json=body, headers=headers, base_url=ORIGIN)
+        return outside(
+            self.browser.open, path, method=method, json=body, headers=headers, base_url=ORIGIN
+        )
 
     def token(self) -> str:
         page = self.get("/").text
@@ -311,6 +317,11 @@ class Checkout:
         """The session as the sandbox knows it."""
         found: dict[str, Any] = self.shopper.shop.sandbox.store.get(self.session_id)
         return found
+
+
+def outside(request: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Make a request as from outside: with an app context of its own, like every real one."""
+    return Context().run(request, *args, **kwargs)
 
 
 def query(url: str) -> dict[str, list[str]]:
