@@ -131,6 +131,17 @@ def test_a_restart_keeps_keys_the_clock_and_one_endpoint_and_gives_new_ids(journ
     assert ahead == pytest.approx(3600, abs=1)
 
 
+def test_ids_are_not_given_again_after_a_restart(journal):
+    given = []
+    for _ in range(3):
+        box = sandbox.create_sandbox(journal=journal, seed=7)
+        box.start()
+        given.append(open_session(client(box).v1))
+        box.close()
+
+    assert len(set(given)) == 3
+
+
 def test_an_open_session_is_paid_where_the_sandbox_lives_now(journal):
     before = started(journal)
     id = open_session(client(before).v1)
@@ -183,7 +194,7 @@ def test_a_start_makes_the_journal_as_small_as_what_it_holds(journal):
     assert len(journal.read_text().splitlines()) < 15
 
 
-def test_a_stopped_sandbox_is_gone_also_for_lines_kept_open():
+def test_a_stopped_sandbox_is_gone_and_can_be_started_again():
     box = sandbox.create_sandbox(deliver=False)
     port = box.start()
     api = client(box).v1
