@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import http.client
@@ -133,14 +134,15 @@ class Courier:
             self._due.pop(delivery.id, None)
             body = events.render(event).encode()
             headers = self._headers(body, box.store.aside.get(record["endpoint"], {}))
+        status = None
         try:
-            status = send(body, headers)
-        except OSError:
-            status = None
-        with box.lock:
-            if box.store.objects["delivery"].get(delivery.id) is record:  # else reset meanwhile
-                self._note(record, event, status)
-                box.store.commit()
+            with contextlib.suppress(OSError):
+                status = send(body, headers)
+        finally:  # a sender that breaks is a try without an answer
+            with box.lock:
+                if box.store.objects["delivery"].get(delivery.id) is record:  # not reset since
+                    self._note(record, event, status)
+                    box.store.commit()
         return status
 
     def _note(self, record: dict[str, Any], event: dict[str, Any], status: int | None) -> None:

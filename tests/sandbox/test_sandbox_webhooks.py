@@ -76,6 +76,19 @@ def test_without_a_2xx_an_event_comes_again_later_and_later(box, api):
     assert deliver_all(box) == []
 
 
+def test_a_shop_that_breaks_while_it_listens_is_told_again(box, api):
+    api.customers.create({"name": "Maya"})
+
+    def break_down(body, headers):
+        raise SystemExit
+
+    with pytest.raises(SystemExit):
+        box.attempt(box.due()[0], break_down)
+    box.advance(RETRY_AFTER_S[0])
+
+    assert [e["type"] for e in deliver_all(box)] == ["customer.created"]
+
+
 def test_after_three_days_of_silence_an_event_is_given_up(box, api):
     api.customers.create({"name": "Maya"})
 
