@@ -10,11 +10,14 @@ from typing import Any
 import pytest
 
 import sandbox
-from sandbox import events
+from sandbox import events, server
 from sandbox.contract import check
 from tests.sandbox.drive import SECRET, Listener, client
 
 ENOUGH = 3  # of each type of event in one test; measuring hundreds alike only takes time
+
+
+server.NOTICE_STOP_S = 0.002  # two hundred sandboxes are stopped here, each waiting that long
 
 
 class Watched:
