@@ -13,14 +13,18 @@ from wtforms.validators import AnyOf, DataRequired, Length
 from domain.delivery import DEFAULT, DELIVERIES
 from services.checkout import Address, Contact
 
-COUNTRIES = (
-    ("AT", "Austria"), ("AU", "Australia"), ("BE", "Belgium"), ("CA", "Canada"),
-    ("CH", "Switzerland"), ("CZ", "Czechia"), ("DE", "Germany"), ("DK", "Denmark"),
-    ("ES", "Spain"), ("FI", "Finland"), ("FR", "France"), ("GB", "United Kingdom"),
-    ("GR", "Greece"), ("IE", "Ireland"), ("IT", "Italy"), ("JP", "Japan"),
-    ("LU", "Luxembourg"), ("NL", "Netherlands"), ("NO", "Norway"), ("NZ", "New Zealand"),
-    ("PL", "Poland"), ("PT", "Portugal"), ("SE", "Sweden"), ("US", "United States"),
-)  # fmt: skip
+COUNTRIES = {
+    "AT": "Austria", "AU": "Australia", "BE": "Belgium", "CA": "Canada",
+    "CH": "Switzerland", "CZ": "Czechia", "DE": "Germany", "DK": "Denmark",
+    "ES": "Spain", "FI": "Finland", "FR": "France", "GB": "United Kingdom",
+    "GR": "Greece", "IE": "Ireland", "IT": "Italy", "JP": "Japan",
+    "LU": "Luxembourg", "NL": "Netherlands", "NO": "Norway", "NZ": "New Zealand",
+    "PL": "Poland", "PT": "Portugal", "SE": "Sweden", "US": "United States",
+}  # fmt: skip
+
+_NO_TEXT = frozenset(("Cc", "Cs", "Co"))  # control characters, lone surrogates, private ones
+# Characters that turn the direction of what follows: a name could read as another one.
+_TURNS_TEXT = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def tidy(value: str | None) -> str | None:
@@ -33,7 +37,20 @@ def tidy(value: str | None) -> str | None:
 
 
 def _visible(character: str) -> bool:
-    return unicodedata.category(character) not in ("Cc", "Cs", "Co")
+    return unicodedata.category(character) not in _NO_TEXT and character not in _TURNS_TEXT
+
+
+def mail_address(text: str) -> str | None:
+    """The address as mail servers and Stripe take it, or None if it is none.
+
+    Names of other scripts in front of the @ are refused: few mail servers, and not Stripe, know
+    them. A domain of another script is written in its ASCII form.
+    """
+    try:
+        checked = validate_email(text, check_deliverability=False, allow_smtputf8=False)
+    except EmailNotValidError:
+        return None
+    return checked.ascii_email
 
 
 def _text(label: str, most: int, missing: str | None) -> StringField:
@@ -57,18 +74,16 @@ class CheckoutForm(FlaskForm):
     country = SelectField("Country", choices=COUNTRIES, default="DE")
     delivery = RadioField(
         "Delivery",
-        choices=[(code, delivery.label) for code, delivery in DELIVERIES.items()],
+        choices={code: delivery.label for code, delivery in DELIVERIES.items()},
         default=DEFAULT,
         validators=[AnyOf(list(DELIVERIES), message="Choose how it gets to you.")],
     )
 
     def validate_email(self, field: StringField) -> None:
-        try:
-            checked = validate_email(field.data, check_deliverability=False)
-        except EmailNotValidError as error:
-            message = "Enter an e-mail address like name@example.com."
-            raise ValidationError(message) from error
-        field.data = checked.normalized
+        address = mail_address(field.data or "")
+        if address is None:
+            raise ValidationError("Enter an e-mail address like name@example.com.")
+        field.data = address
 
     def contact(self) -> Contact:
         return Contact(self.name.data, self.email.data, self.phone.data or None)

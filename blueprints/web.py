@@ -9,13 +9,16 @@ from urllib.parse import urlsplit
 
 from flask import Flask, Response, current_app, g, has_request_context, request, session
 from sqlalchemy.exc import SQLAlchemyError
+from werkzeug.exceptions import BadRequest
 
 from domain.errors import Forbidden, NotFound, StripeError
 from domain.money import display
 from models import Order
-from services import cart, links
+from services import cart, links, orders
 from services.catalogue import CURRENCIES
 from services.shop import IDENTITY
+
+LINKS_REMEMBERED = 10  # they live in the cookie, and browsers drop one of more than 4 KB
 
 
 def shopper() -> str:
@@ -38,21 +41,31 @@ def currency() -> str:
     return chosen if chosen in CURRENCIES else CURRENCIES[0]
 
 
-def may_see(order_id: str, shopper_id: str, order: Order | None) -> bool:
+def owned(order_id: str | None) -> orders.Dossier:
+    """A checkout for its owner. Raises NotFound, for a stranger's just as for one that is not."""
+    case = orders.dossier(order_id)
+    if case is None or not may_see(case):
+        raise missing()
+    return case
+
+
+def may_see(case: orders.Dossier) -> bool:
     """Whether the visitor owns this checkout, by session or by a signed link.
 
     A link that was opened once is remembered in the session, so that the page's own requests need
     not carry it; revoking it (raising ``link_version``) ends that too.
     """
-    if known_shopper() == shopper_id:
+    if known_shopper() == case.attempt.shopper_id:
         return True
-    if order is None:
+    if case.order is None:
         return False
-    token = request.args.get("token") or _bearer() or session.get("links", {}).get(order_id)
-    if not links.opens(token, order):
+    opened = session.get("links", {})
+    token = request.args.get("token") or _bearer() or opened.get(case.order.id)
+    if not links.opens(token, case.order):
         return False
-    if not _bearer():
-        session["links"] = {**session.get("links", {}), order_id: token}
+    if not _bearer() and opened.get(case.order.id) != token:
+        newest = [*opened.items(), (case.order.id, token)][-LINKS_REMEMBERED:]
+        session["links"] = dict(newest)
     return True
 
 
@@ -117,9 +130,14 @@ def dress(app: Flask) -> None:
     )
 
     @app.before_request
-    def _from_our_pages() -> None:
-        """Unsafe requests come from our own pages; signed ones may come from anywhere."""
-        if request.method in ("GET", "HEAD", "OPTIONS") or request.blueprint == "webhooks":
+    def _fit_to_be_read() -> None:
+        """Unsafe requests come from our own pages, and nothing holds NUL: PostgreSQL knows no such
+        text. Webhooks are signed; they may come from anywhere, and their bytes stay as they are."""
+        if request.blueprint == "webhooks":
+            return
+        if any("\0" in text for text in (request.path, *request.values.values())):
+            raise BadRequest
+        if request.method in ("GET", "HEAD", "OPTIONS"):
             return
         origin = request.headers.get("Origin", "null")
         if origin != "null" and urlsplit(origin).netloc != request.host:
@@ -137,11 +155,11 @@ def dress(app: Flask) -> None:
         headers.setdefault("Cross-Origin-Opener-Policy", "same-origin")
         if settings.public_origin.startswith("https://"):
             headers.setdefault("Strict-Transport-Security", "max-age=31536000")
-        response.vary.add("HX-Request")
-        if request.blueprint not in ("storefront", "ops"):
-            headers.setdefault("Cache-Control", "no-store")
+        response.vary.update(("Cookie", "HX-Request"))
+        is_shelf = request.blueprint == "storefront"
+        headers.setdefault("Cache-Control", "private, no-cache" if is_shelf else "no-store")
+        if not is_shelf and request.blueprint != "cart":  # their addresses may open an order
             headers["Referrer-Policy"] = "no-referrer"
-            response.vary.add("Cookie")
         return response
 
 
