@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from email_validator import EmailNotValidError, validate_email
 from flask import Blueprint, jsonify, request
 from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import BadRequest
 
 from blueprints import web
-from blueprints.forms import COUNTRIES, tidy
-from domain.delivery import DEFAULT
+from blueprints.forms import COUNTRIES, mail_address, tidy
+from domain.delivery import DEFAULT, DELIVERIES
 from domain.errors import ShopError
 from extensions import limiter
 from services import cart, checkout, orders
@@ -29,13 +29,16 @@ class Unprocessable(ShopError):
 
 @bp.put("/cart")
 def put_cart() -> ResponseReturnValue:
+    """Make these the cart's lines, and say what they cost now."""
     cart.replace(web.shopper(), _items(_body()), web.currency())
-    return _cart_json()
+    basket = _basket()
+    return _cart_json(basket.to_buy, basket.currency)
 
 
 @bp.get("/cart")
 def get_cart() -> ResponseReturnValue:
-    return _cart_json()
+    basket = _basket()
+    return _cart_json(basket.kept, basket.currency)
 
 
 @bp.post("/payments/create-checkout-session")
@@ -61,18 +64,21 @@ def create_checkout_session() -> ResponseReturnValue:
 
 @bp.get("/orders/by-session/<session_id>")
 def order_by_session(session_id: str) -> ResponseReturnValue:
-    return _order_json(orders.id_of_session(session_id[:255]))
+    return _order_json(orders.id_of_session(session_id))
 
 
 @bp.get("/orders/<order_or_intent>")
 def order(order_or_intent: str) -> ResponseReturnValue:
-    key = order_or_intent[:255]
-    return _order_json(orders.id_of_intent(key) if key.startswith("pi_") else key[:36])
+    is_intent = order_or_intent.startswith("pi_")
+    return _order_json(orders.id_of_intent(order_or_intent) if is_intent else order_or_intent)
 
 
-def _cart_json() -> ResponseReturnValue:
-    basket = cart.view(web.known_shopper(), web.currency())
-    lines = [
+def _basket() -> cart.CartView:
+    return cart.view(web.known_shopper(), web.currency())
+
+
+def _cart_json(lines: list[cart.Line], currency: str) -> ResponseReturnValue:
+    items = [
         {
             "sku": line.sku,
             "title": line.title,
@@ -80,35 +86,20 @@ def _cart_json() -> ResponseReturnValue:
             "unitAmount": line.unit_amount,
             "amount": line.amount,
         }
-        for line in basket.lines
+        for line in lines
     ]
-    subtotal = basket.subtotal
-    if basket.waiting and not basket.waiting.handed_over:
-        # Stripe could not be reached: nothing was handed over, so the basket still shows it all.
-        for line in basket.waiting.lines:
-            amount = line["unit_amount"] * line["quantity"]
-            subtotal += amount
-            lines.append(
-                {
-                    "sku": line["sku"],
-                    "title": line["title"],
-                    "quantity": line["quantity"],
-                    "unitAmount": line["unit_amount"],
-                    "amount": amount,
-                }
-            )
-    return jsonify(items=lines, subtotal=subtotal, currency=basket.currency)
+    return jsonify(items=items, subtotal=cart.amount_of(lines), currency=currency)
 
 
 def _order_json(order_id: str | None) -> ResponseReturnValue:
-    case = orders.dossier(order_id) if order_id else None
-    if case is None or not web.may_see(case.attempt.id, case.attempt.shopper_id, case.order):
-        raise web.missing()
-    return jsonify(orders.as_dict(case))
+    return jsonify(orders.as_dict(web.owned(order_id)))
 
 
 def _body() -> dict[str, Any]:
-    body = request.get_json()
+    try:
+        body = request.get_json()
+    except RecursionError as error:
+        raise BadRequest from error
     if not isinstance(body, dict):
         raise Unprocessable("The body must be a JSON object.")
     return body
@@ -121,24 +112,22 @@ def _items(body: dict[str, Any]) -> list[tuple[str, object]]:
     for item in items:
         if not isinstance(item, dict) or not isinstance(item.get("sku"), str):
             raise Unprocessable("Each item needs a sku (text) and a quantity (whole number).")
-    return [(item["sku"][:64], item.get("quantity")) for item in items]
+    return [(tidy(item["sku"]) or "", item.get("quantity")) for item in items]
 
 
 def _contact(body: dict[str, Any]) -> Contact:
     given = _part(body, "contact")
     name = _text(given, "contact", "name", 120)
-    email = _text(given, "contact", "email", 254)
-    try:
-        checked = validate_email(email, check_deliverability=False)
-    except EmailNotValidError as error:
-        raise Unprocessable("contact.email must be an address like name@example.com.") from error
-    return Contact(name, checked.normalized, _text(given, "contact", "phone", 40, optional=True))
+    email = mail_address(_text(given, "contact", "email", 254))
+    if email is None:
+        raise Unprocessable("contact.email must be an address like name@example.com.")
+    return Contact(name, email, _text(given, "contact", "phone", 40, optional=True))
 
 
 def _address(body: dict[str, Any]) -> Address:
     given = _part(body, "shipping")
-    country = _text(given, "shipping", "country", 2) or ""
-    if country.upper() not in dict(COUNTRIES):
+    country = _text(given, "shipping", "country", 2)
+    if country.upper() not in COUNTRIES:
         raise Unprocessable("shipping.country must be a two-letter code that this shop ships to.")
     return Address(
         line1=_text(given, "shipping", "line1", 200),
@@ -151,7 +140,11 @@ def _address(body: dict[str, Any]) -> Address:
 
 
 def _delivery(body: dict[str, Any]) -> str:
-    return _text(_part(body, "shipping"), "shipping", "delivery", 40, optional=True) or DEFAULT
+    given = _part(body, "shipping")
+    chosen: str = _text(given, "shipping", "delivery", 40, optional=True) or DEFAULT
+    if chosen not in DELIVERIES:
+        raise Unprocessable(f"shipping.delivery must be one of {', '.join(DELIVERIES)}.")
+    return chosen
 
 
 def _part(body: dict[str, Any], name: str) -> dict[str, Any]:

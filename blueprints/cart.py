@@ -8,7 +8,7 @@ from flask import Blueprint, redirect, render_template, request, session, url_fo
 from werkzeug.wrappers import Response
 
 from blueprints import storefront, web
-from domain.errors import BadQuantity, OutOfStock, ShopError
+from domain.errors import BadQuantity, OutOfStock, ProductUnavailable, ShopError
 from services import cart, catalogue
 
 bp = Blueprint("cart", __name__, url_prefix="/cart")
@@ -42,7 +42,7 @@ def change() -> Page:
     sku = request.form.get("sku", "")
     try:
         cart.change(web.shopper(), sku, request.form.get("quantity", ""), web.currency())
-    except (OutOfStock, BadQuantity) as error:
+    except (OutOfStock, BadQuantity, ProductUnavailable) as error:
         return _render(problems={sku: error.message}), error.http_status
     return _done()
 

@@ -14,7 +14,7 @@ from blueprints.forms import CheckoutForm
 from domain.delivery import DEFAULT, DELIVERIES
 from domain.errors import NotFound, PriceChanged, ShopError
 from extensions import limiter
-from services import cart, checkout, orders
+from services import cart, checkout, orders, status_page
 from services.checkout import AlreadyPaid
 
 bp = Blueprint("checkout", __name__)
@@ -50,7 +50,8 @@ def start() -> Page:
 @bp.post("/checkout/quote")
 def quote() -> str:
     """The summary for another delivery."""
-    return render_template("checkout/_summary.html", summary=_summary(_chosen(), _basket()))
+    summary = _summary(request.form.get("delivery"), _basket())
+    return render_template("checkout/_summary.html", summary=summary)
 
 
 @bp.post("/checkout/again")
@@ -60,11 +61,11 @@ def again() -> Response:
 
 @bp.post("/checkout/release")
 def release() -> Response:
-    order_id = request.form.get("order_id", "")
+    attempt = web.owned(request.form.get("order_id")).attempt
     try:
-        checkout.release(order_id, web.shopper())
+        checkout.release(attempt.id, attempt.shopper_id)
     except AlreadyPaid:
-        return redirect(url_for("orders.order", order_id=order_id), code=303)
+        return redirect(url_for("orders.order", order_id=attempt.id), code=303)
     return redirect(url_for("cart.show"), code=303)
 
 
@@ -73,31 +74,42 @@ def release() -> Response:
 @limiter.limit("120 per minute")
 def success() -> Page:
     """The shopper is back. Ask Stripe itself; the address bar proves nothing."""
-    session_id = request.args.get("session_id", "")
+    session_id = request.args.get("session_id")
     if not session_id:
-        raise NotFound(
-            "The payment page sent you back without a reference. Your order is safe: "
-            "find it under “My orders”, or by e-mail."
-        )
-    order_id = checkout.land(session_id[:255])
-    if order_id is None:
-        raise web.missing()
-    return order_pages.render(order_id, "checkout/success.html")
+        raise _lost_reference()
+    return _landed(orders.dossier(checkout.land(session_id)))
+
+
+@bp.get("/payment/success")
+@limiter.limit("120 per minute")
+def payment_success() -> Page:
+    """The same for a shopper who paid on a page of ours."""
+    payment_intent = request.args.get("payment_intent")
+    if not payment_intent:
+        raise _lost_reference()
+    case = orders.dossier(orders.id_of_intent(payment_intent))
+    return _landed(case and status_page.asked(case))
 
 
 @bp.get("/checkout/cancel")
 def cancel() -> Page:
-    order_id = request.args.get("attempt", "")
-    case = orders.dossier(order_id[:36])
-    if case is None or not web.may_see(order_id, case.attempt.shopper_id, case.order):
+    case = status_page.asked(web.owned(request.args.get("attempt")))  # paid in another tab?
+    if case.has_moved_money:
+        return redirect(url_for("orders.order", order_id=case.attempt.id), code=303)
+    return order_pages.render(case, "checkout/cancel.html")
+
+
+def _landed(case: orders.Dossier | None) -> str:
+    if case is None:
         raise web.missing()
-    if case.attempt.state == "open":
-        checkout.ask(order_id)  # it may have been paid in another tab
-        case = orders.dossier(order_id)
-        assert case is not None
-    if case.attempt.state == "settled":
-        return redirect(url_for("orders.order", order_id=order_id), code=303)
-    return order_pages.render(order_id, "checkout/cancel.html")
+    return order_pages.render(case, "checkout/success.html")
+
+
+def _lost_reference() -> NotFound:
+    return NotFound(
+        "The payment page sent you back without a reference. Your order is safe: "
+        "find it under “My orders”, or by e-mail."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,10 +168,7 @@ def _basket() -> cart.CartView:
     return cart.view(web.known_shopper(), web.currency())
 
 
-def _chosen() -> str:
-    return request.form.get("delivery", DEFAULT)
-
-
 def _summary(delivery: str | None, basket: cart.CartView) -> _Summary:
     way = DELIVERIES.get(delivery or "", DELIVERIES[DEFAULT])
-    return _Summary(basket.lines, basket.subtotal, way.prices[basket.currency], basket.currency)
+    subtotal = cart.amount_of(basket.to_buy)
+    return _Summary(basket.to_buy, subtotal, way.prices[basket.currency], basket.currency)

@@ -9,6 +9,7 @@ from flask import Blueprint, current_app, redirect, render_template, request, ur
 from werkzeug.wrappers import Response
 
 from blueprints import web
+from blueprints.forms import mail_address
 from domain.errors import Conflict
 from extensions import limiter
 from services import checkout, links, orders, receipts, status_page
@@ -16,32 +17,21 @@ from services.checkout import AlreadyPaid
 
 bp = Blueprint("orders", __name__)
 
-ASK_AGAIN_AT = frozenset({3, 6, 9})  # polls that ask Stripe itself, should the news be late
-
 
 @bp.get("/orders/<order_id>")
 @bp.get("/order-success/<order_id>", endpoint="success")
 def order(order_id: str) -> str:
-    case = orders.dossier(order_id[:36])
-    if case is None or not web.may_see(order_id, case.attempt.shopper_id, case.order):
-        raise web.missing()
-    if case.attempt.state == "open":
-        checkout.ask(order_id)
-    return render(order_id, "orders/order.html")
+    return render(status_page.asked(web.owned(order_id)), "orders/order.html")
 
 
 @bp.get("/orders/<order_id>/status")
+@limiter.limit("120 per minute")
 def status(order_id: str) -> str:
     """The fragment that a waiting page asks for; always 200, because a 204 would end the chain."""
-    look = _look()
-    case = orders.dossier(order_id[:36])
+    case = orders.dossier(order_id)
     if case is None:
         raise web.missing()
-    if look in ASK_AGAIN_AT and case.attempt.state == "open":
-        checkout.ask(order_id)
-        case = orders.dossier(order_id)
-        assert case is not None
-    view = _view(case, look)
+    view = _view(status_page.polled(case, _look()))
     decided = not view.asking
     return render_template("orders/_status.html", view=view, announce=decided, full=decided)
 
@@ -55,10 +45,7 @@ def retry(order_id: str) -> Response:
 @bp.post("/orders/<order_id>/receipts")
 @limiter.limit("5 per minute")
 def resend(order_id: str) -> Response:
-    case = orders.dossier(order_id[:36])
-    if case is None or not web.may_see(order_id, case.attempt.shopper_id, case.order):
-        raise web.missing()
-    receipts.send_again(order_id)
+    receipts.send_again(web.owned(order_id).attempt.id)
     return redirect(url_for(".order", order_id=order_id), code=303)
 
 
@@ -88,23 +75,22 @@ def mine() -> str:
 @limiter.limit("5 per minute", methods=["POST"])
 def find() -> str:
     """The same answer for every address, so that nobody learns who shops here."""
-    if request.method == "POST":
-        receipts.send_links(request.form.get("email", ""))
+    address = mail_address(request.form.get("email", ""))
+    if address:
+        receipts.send_links(address)
     return render_template("orders/find.html", sent=request.method == "POST")
 
 
-def render(order_id: str, template: str) -> str:
+def render(case: orders.Dossier, template: str) -> str:
     """The page of a checkout, for its owner or for a stranger."""
-    case = orders.dossier(order_id)
-    if case is None:
-        raise web.missing()
-    return render_template(template, view=_view(case, _look()))
+    return render_template(template, view=_view(case))
 
 
 def to_payment(order_id: str) -> Response:
     """To the payment page of an open checkout; an ended one starts again from the basket."""
+    attempt = web.owned(order_id).attempt
     try:
-        page = checkout.again(order_id[:36], web.shopper())
+        page = checkout.again(attempt.id, attempt.shopper_id)
     except AlreadyPaid:
         return redirect(url_for("orders.order", order_id=order_id), code=303)
     except Conflict:
@@ -112,20 +98,18 @@ def to_payment(order_id: str) -> Response:
     return redirect(web.pay_url(page.url), code=303)
 
 
-def _view(case: orders.Dossier, look: int) -> status_page.View:
-    order_id = case.attempt.id
-    mine = web.may_see(order_id, case.attempt.shopper_id, case.order)
+def _view(case: orders.Dossier) -> status_page.View:
+    look, mine = _look(), web.may_see(case)
     view = status_page.describe(case, mine=mine, look=look)
-    here: dict[str, Any] = {"order_id": order_id}
+    here: dict[str, Any] = {"order_id": case.attempt.id}
     origin = current_app.extensions["settings"].public_origin
-    open_again = mine and case.attempt.state == "open" and view.state in ("failed", "cancelled")
-    ended = mine and view.state in ("failed", "expired", "cancelled")
+    may_retry = mine and view.state in ("failed", "expired", "cancelled")
     return replace(
         view,
         poll_url=url_for("orders.status", **here, look=look + 1) if view.asking else None,
         check_url=url_for("orders.order", **here),
         refresh_url=url_for("orders.order", **here, look=look + 1) if view.refresh_s else None,
-        retry_url=url_for("orders.retry", **here) if open_again or ended else None,
+        retry_url=url_for("orders.retry", **here) if may_retry else None,
         share_url=origin + links.path(case.order) if mine and case.order else None,
     )
 

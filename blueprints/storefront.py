@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
-from flask import Blueprint, redirect, render_template, request, session, url_for
+from flask import (
+    Blueprint,
+    current_app,
+    redirect,
+    render_template,
+    request,
+    session,
+    url_for,
+)
 from werkzeug.wrappers import Response
 
 from blueprints import web
@@ -69,10 +77,12 @@ def choose_currency() -> Response:
 
 
 def _back() -> str:
-    """The page one came from, by its path alone, so that nobody can be sent elsewhere."""
+    """The page of ours that one came from; whatever else a browser names leads to the shelf."""
     came_from = urlsplit(request.referrer or "")
-    ours = came_from.netloc == request.host and not came_from.path.startswith("//")
-    return came_from.path if ours and came_from.path else url_for("storefront.catalogue")
+    pages = current_app.create_url_adapter(request)
+    if came_from.netloc == request.host and pages and pages.test(came_from.path, method="GET"):
+        return urlunsplit(("", "", came_from.path, came_from.query, ""))
+    return url_for("storefront.catalogue")
 
 
 class Shown:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +15,9 @@ from domain.errors import BadQuantity, OutOfStock, ProductUnavailable, UnknownPr
 from domain.facts import LegState
 from extensions import atomic, db, insert_once, reading, retrying
 from models import Cart, CartItem, CheckoutAttempt, Product, StripeLeg
+from services import catalogue, settle
 from services.attempts import MOST_PER_LINE
+from services.causes import SHOPPER
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +47,11 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """An unpaid checkout that holds lines of this cart."""
+    """An unpaid checkout of this cart."""
 
     order_id: str
-    url: str | None
-    lines: list[dict[str, Any]]
-    total: int
-    currency: str
+    lines: list[Line]
+    took_lines: bool  # whether they have left the cart for it
     handed_over: bool  # whether the shopper was ever sent to the payment page
 
 
@@ -64,11 +67,46 @@ class CartView:
 
     @property
     def subtotal(self) -> int:
-        return sum(line.amount for line in self.lines)
+        return amount_of(self.lines)
 
     @property
     def price_changed(self) -> bool:
         return any(line.price_changed for line in self.lines)
+
+    @property
+    def to_buy(self) -> list[Line]:
+        """What the next press of Pay buys: the cart's lines plus those out with its checkout."""
+        if self.waiting is None or not self.waiting.took_lines:
+            return self.lines
+        here = {line.product_id: line for line in self.lines}
+        out = {line.product_id: line for line in self.waiting.lines}
+        both = {
+            id_: dataclasses.replace(here[id_], quantity=here[id_].quantity + out[id_].quantity)
+            for id_ in here.keys() & out.keys()
+        }
+        return list((out | here | both).values())
+
+    @property
+    def kept(self) -> list[Line]:
+        """The cart's lines, and those of a checkout whose payment page never opened."""
+        never_left = self.waiting is not None and not self.waiting.handed_over
+        return self.to_buy if never_left else self.lines
+
+
+class NoMoreLeft(OutOfStock):
+    """What is left is in this very basket already."""
+
+    def __init__(self, product: Product, in_basket: int) -> None:
+        super().__init__(product.sku, product.title, max(product.free - in_basket, 0))
+        self.message = (
+            f"Only {product.free} of {product.title} left, and {in_basket} of them "
+            f"{'is' if in_basket == 1 else 'are'} in your basket already."
+        )
+
+
+def amount_of(lines: Iterable[Line]) -> int:
+    """Their sum in minor units."""
+    return sum(line.amount for line in lines)
 
 
 def view(shopper_id: str | None, currency: str) -> CartView:
@@ -83,7 +121,7 @@ def view(shopper_id: str | None, currency: str) -> CartView:
             select(CartItem).where(CartItem.cart_id == cart.id).order_by(CartItem.id)
         ).all()
         lines = [_line(item, cart.currency) for item in items]
-        return CartView(cart.currency, lines, _waiting(cart.id))
+        return CartView(cart.currency, lines, _waiting(cart))
 
 
 def count(shopper_id: str | None) -> int:
@@ -106,9 +144,11 @@ def add(shopper_id: str, sku: str, quantity: object, currency: str) -> None:
         cart = _cart(shopper_id, currency)
         product = _product(sku, cart.currency)
         item = _item(cart, product)
-        total = wanted + (item.quantity if item else 0)
-        _must_fit(product, total)
-        _put(cart, product, item, total)
+        in_basket = item.quantity if item else 0
+        if in_basket and in_basket + wanted > product.free:
+            raise NoMoreLeft(product, in_basket)
+        _must_fit(product, in_basket + wanted)
+        _put(cart, product, item, in_basket + wanted)
 
 
 @retrying
@@ -142,17 +182,31 @@ def remove(shopper_id: str, sku: str) -> tuple[str, int] | None:
         return undo
 
 
-@retrying
 def replace(shopper_id: str, items: list[tuple[str, object]], currency: str) -> None:
-    """Make these the only lines (sku, quantity). All or nothing. Raises as ``add``."""
-    wanted = [(sku, units(quantity)) for sku, quantity in items]
+    """Make these the only lines (sku, quantity). All or nothing. Raises as ``add``.
+
+    An open checkout of exactly these lines goes on, so that asking twice opens one payment page.
+    One of other lines is ended first, at Stripe and then here: raises StripeError if Stripe does
+    not answer.
+    """
+    wanted: Counter[str] = Counter()
+    for sku, quantity in items:
+        wanted[catalogue.by_sku(sku).sku] += units(quantity)
+    current = _checkout_of(shopper_id)
+    if current and current.lines_out:
+        if wanted == {line["sku"]: line["quantity"] for line in current.lines}:
+            wanted.clear()
+        else:
+            settle.settle(current.id, SHOPPER, end=True)
+    _fill(shopper_id, wanted, currency)
+
+
+@retrying
+def _fill(shopper_id: str, wanted: Counter[str], currency: str) -> None:
     with atomic() as session:
         cart = _cart(shopper_id, currency)
         session.execute(delete(CartItem).where(CartItem.cart_id == cart.id))
-        sums: dict[str, int] = {}
-        for sku, quantity in wanted:
-            sums[sku] = sums.get(sku, 0) + quantity
-        for sku, quantity in sums.items():
+        for sku, quantity in wanted.items():
             product = _product(sku, cart.currency)
             _must_fit(product, quantity)
             _put(cart, product, None, quantity)
@@ -242,7 +296,14 @@ def _line(item: CartItem, currency: str) -> Line:
         problem = "No longer for sale. Remove it to go on."
     elif product.free < item.quantity:
         problem = f"Only {product.free} left." if product.free > 0 else "Sold out."
-    shown = item.shown_amount if item.shown_currency == currency else (price or 0)
+    unit_amount = price if price is not None else item.shown_amount
+    shown = item.shown_amount if item.shown_currency == currency else unit_amount
+    return _shown(product, item.quantity, unit_amount, shown, problem)
+
+
+def _shown(
+    product: Product, quantity: int, unit_amount: int, shown: int, problem: str | None = None
+) -> Line:
     return Line(
         product_id=product.id,
         sku=product.sku,
@@ -250,20 +311,33 @@ def _line(item: CartItem, currency: str) -> Line:
         title=product.title,
         subtitle=product.subtitle,
         picture=product.picture,
-        quantity=item.quantity,
-        unit_amount=price if price is not None else item.shown_amount,
+        quantity=quantity,
+        unit_amount=unit_amount,
         shown_amount=shown,
         free=product.free,
         problem=problem,
     )
 
 
-def _waiting(cart_id: int) -> Waiting | None:
+def _checkout_of(shopper_id: str) -> CheckoutAttempt | None:
+    with reading() as session:
+        return session.scalar(
+            select(CheckoutAttempt)
+            .join(Cart, Cart.id == CheckoutAttempt.cart_id)
+            .where(
+                Cart.shopper_id == shopper_id,
+                CheckoutAttempt.state == "open",
+                ~CheckoutAttempt.is_processing,
+            )
+        )
+
+
+def _waiting(cart: Cart) -> Waiting | None:
     found = db.session.execute(
-        select(CheckoutAttempt, StripeLeg)
+        select(CheckoutAttempt, StripeLeg.state)
         .join(StripeLeg, StripeLeg.attempt_id == CheckoutAttempt.id)
         .where(
-            CheckoutAttempt.cart_id == cart_id,
+            CheckoutAttempt.cart_id == cart.id,
             CheckoutAttempt.state == "open",
             ~CheckoutAttempt.is_processing,
             StripeLeg.state.in_((LegState.CREATING, LegState.OPEN)),
@@ -272,12 +346,14 @@ def _waiting(cart_id: int) -> Waiting | None:
     ).first()
     if found is None:
         return None
-    attempt, leg = found
-    return Waiting(
-        order_id=attempt.id,
-        url=leg.url,
-        lines=attempt.lines,
-        total=attempt.total,
-        currency=attempt.currency,
-        handed_over=leg.state == LegState.OPEN,
-    )
+    attempt, leg_state = found
+    lines = [_out(line, attempt.currency, cart.currency) for line in attempt.lines]
+    return Waiting(attempt.id, lines, attempt.lines_out, handed_over=leg_state == LegState.OPEN)
+
+
+def _out(line: dict[str, Any], frozen_in: str, currency: str) -> Line:
+    """A line of a checkout; its price is frozen, but only in the currency of that checkout."""
+    product = db.session.get_one(Product, line["product_id"])
+    price = product.prices.get(currency, 0)
+    unit_amount = line["unit_amount"] if frozen_in == currency else price
+    return _shown(product, line["quantity"], unit_amount, unit_amount)

@@ -43,14 +43,20 @@ class Dossier:
     legs: list[StripeLeg]
     payments: list[Payment]
 
+    @property
+    def has_moved_money(self) -> bool:
+        """Whether it was paid, or is being paid: it is no longer the shopper's to end."""
+        attempt = self.attempt
+        return attempt.state == "settled" or attempt.is_processing or bool(self.payments)
+
 
 def number(order: Order) -> str:
     """The order's number as people say it."""
     return f"{IDENTITY.number_prefix}-{order.number}"
 
 
-def dossier(attempt_id: str) -> Dossier | None:
-    """The whole of one checkout, or None."""
+def dossier(attempt_id: str | None) -> Dossier | None:
+    """The whole of one checkout, or None if there is no such."""
     with reading() as session:
         attempt = session.scalar(select(CheckoutAttempt).where(CheckoutAttempt.id == attempt_id))
         if attempt is None:

@@ -11,7 +11,7 @@ from domain.facts import LegState
 from domain.money import display
 from domain.transitions import PAID_STATUSES, Status
 from models import CheckoutAttempt
-from services import orders
+from services import checkout, orders
 
 # Seconds between the polls of a waiting page: quick while a person watches, then patient.
 DELAYS_S = (0.7, 1, 1.5, 2, 3, 4, 6, 8, 10, 15, 20, 30)
@@ -19,6 +19,7 @@ PATIENT_AFTER_S = 20
 STOP_AFTER_S = 600
 MAIL_PROMISE = timedelta(minutes=10)  # the reconciler asks every 2 minutes, mail goes within one
 REFRESHES_S = (4, 8, 16, 32)  # without scripts the page reloads itself this often, then stops
+ASK_STRIPE_AT = frozenset({3, 6, 9})  # polls that ask Stripe itself, should the news be late
 
 # The groups of Stripe's decline codes that a shopper can act upon; everything else, and above all
 # lost, stolen and fraud, reads as a plain decline (docs.stripe.com/declines/codes).
@@ -84,6 +85,19 @@ class View:
     stopped: bool = False
 
 
+def asked(case: orders.Dossier) -> orders.Dossier:
+    """The checkout after a quick look at Stripe, if it was not decided yet."""
+    if case.attempt.state != "open":
+        return case
+    checkout.ask(case.attempt.id)
+    return orders.dossier(case.attempt.id) or case
+
+
+def polled(case: orders.Dossier, look: int) -> orders.Dossier:
+    """The checkout as a waiting page sees it; Stripe is asked now and then."""
+    return asked(case) if look in ASK_STRIPE_AT else case
+
+
 def describe(case: orders.Dossier, *, mine: bool, look: int = 0) -> View:
     """Say what is true now; ``look`` counts how often this page has asked already.
 
@@ -102,14 +116,16 @@ def describe(case: orders.Dossier, *, mine: bool, look: int = 0) -> View:
         headline=headline,
         lead=lead,
         say=say,
-        title=f"{_TITLES[state]} – order {order_number}" if order_number else _TITLES[state],
+        title=f"{_TITLES[state]} – order {order_number}"
+        if order_number and mine
+        else _TITLES[state],
         order_id=attempt.id,
         number=order_number if mine else None,
         total=order.total if order else attempt.total,
         currency=attempt.currency,
         placed_at=attempt.created_at,
         paid_at=order.paid_at if order else None,
-        ends_at=attempt.deadline if state in ("processing", "cancelled") else None,
+        ends_at=attempt.deadline if attempt.state == "open" else None,
         mail_by=now() + MAIL_PROMISE if state == "slow" else None,
         reason=_reason(case) if state == "failed" else None,
         asking=asking,
