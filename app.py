@@ -8,8 +8,10 @@ from typing import Any
 
 import click
 import structlog
-from flask import Flask, Response, jsonify, render_template, request
+from flask import Flask, Response, jsonify, make_response, render_template, request
 from flask_wtf.csrf import CSRFError
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 from werkzeug.middleware.proxy_fix import ProxyFix
 
@@ -120,6 +122,14 @@ def _answer_errors(app: Flask) -> None:
         headline, what = _WORDS.get(code, (error.name, "Go back and try again."))
         return _answer(code, headline, what, error.name.lower().replace(" ", "_"))
 
+    @app.errorhandler(OperationalError)
+    @app.errorhandler(PoolTimeout)
+    def _database_down(error: Exception) -> Response:
+        log.error("database.unreachable", path=request.path, error=type(error).__name__)
+        answer = make_response(_answer(503, *_WORDS[503], "unavailable"))
+        answer.headers["Retry-After"] = "5"
+        return answer
+
     @app.errorhandler(Exception)
     def _unexpected(error: Exception) -> Response | tuple[str, int]:
         log.exception("request.failed", path=request.path, method=request.method)
@@ -140,7 +150,7 @@ _WORDS = {
 
 
 def _answer(status: int, headline: str, message: str, code: str) -> Any:
-    if request.path.startswith("/api/") or request.blueprint == "webhooks":
+    if _asked_by_a_program():
         problem = jsonify(
             type="about:blank", title=headline, status=status, detail=message, code=code
         )
@@ -151,6 +161,13 @@ def _answer(status: int, headline: str, message: str, code: str) -> Any:
         render_template("errors/error.html", code=status, headline=headline, what=message),
         status,
     )
+
+
+def _asked_by_a_program() -> bool:
+    """By what was reached; by its address, where that leads nowhere."""
+    if request.blueprint:
+        return request.blueprint in ("api", "webhooks")
+    return request.path.startswith("/api/")
 
 
 def _refused(error: SettingsError) -> Flask:
