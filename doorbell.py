@@ -13,7 +13,9 @@ import redis
 import rq
 import structlog
 from flask import Flask, current_app
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.retry import Retry
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
@@ -78,6 +80,7 @@ class Doorbell:
     def init_app(self, app: Flask, *, url: str, flag_ttl_s: int) -> None:
         """``url`` is ``redis://``, ``rediss://`` or ``memory://`` (embedded, this process only)."""
         self.flag_ttl_s = flag_ttl_s
+        self.url = url
         self.connection = connect(url)
         self.queue = rq.Queue(
             QUEUE_NAME,
@@ -130,11 +133,14 @@ def _flag(name: str) -> str:
 
 
 def connect(url: str) -> redis.Redis:
-    """A client for ``url``; short timeouts, because nobody may wait for a doorbell."""
+    """A client for ``url`` that gives up at once: a shopper's request must not wait for a doorbell.
+
+    RQ's worker lengthens the timeouts of the connection it is given, so it gets one of its own.
+    """
     if url.startswith("memory:"):
         import fakeredis
 
         return fakeredis.FakeRedis()
     return redis.Redis.from_url(
-        url, socket_connect_timeout=1, socket_timeout=70, health_check_interval=30
+        url, socket_connect_timeout=1, socket_timeout=1, retry=Retry(NoBackoff(), 0)
     )

@@ -150,16 +150,23 @@ def _charge_event(event_id: str, kind: str, charge: StripeObject) -> News:
         origin=_origin(charge),
     )
     return News(
-        event_id, kind, charge["id"], payment.origin.attempt_id, intent_id, facts=(payment,)
+        event_id,
+        kind,
+        charge["id"],
+        payment.origin.attempt_id,
+        intent_id,
+        facts=(payment,),
+        # The refunds themselves are read afresh: a charge does not carry them.
+        refunds_of=intent_id if kind == "charge.refunded" else None,
     )
 
 
-def _refund_event(event_id: str, kind: str, body: StripeObject) -> News:
-    """A refund, or a charge whose refunds changed: the amounts are read afresh either way."""
-    intent_id = _id_of(body.get("payment_intent"))
+def _refund_event(event_id: str, kind: str, refund: StripeObject) -> News:
+    """A refund: that it exists is certain, how it stands is read afresh."""
+    intent_id = _id_of(refund.get("payment_intent"))
     if not intent_id:
-        return News(event_id, kind, body["id"], ignored="a refund without a payment intent")
-    return News(event_id, kind, body["id"], payment_intent=intent_id, refunds_of=intent_id)
+        return News(event_id, kind, refund["id"], ignored="a refund without a payment intent")
+    return News(event_id, kind, refund["id"], payment_intent=intent_id, refunds_of=intent_id)
 
 
 _READERS = {
@@ -173,7 +180,7 @@ _READERS = {
     "payment_intent.requires_action": _intent_event,
     "payment_intent.canceled": _intent_event,
     "charge.succeeded": _charge_event,
-    "charge.refunded": _refund_event,
+    "charge.refunded": _charge_event,
     "refund.created": _refund_event,
     "refund.updated": _refund_event,
     "refund.failed": _refund_event,

@@ -49,6 +49,11 @@ def payments_of(attempt_id: str) -> list[Payment]:
     )
 
 
+def owner_of_leg(stripe_id: str) -> str | None:
+    """The attempt whose leg this is, by our own records."""
+    return db.session.scalar(select(StripeLeg.attempt_id).where(StripeLeg.stripe_id == stripe_id))
+
+
 def ensure_order(attempt: CheckoutAttempt, moment: Moment, cause: Cause) -> Order | None:
     """The order of this attempt, made now if its strategy says so; None while it is too early.
 

@@ -339,7 +339,9 @@ def _ledger() -> tuple[int, list[Violation]]:
         ours = {payment.payment_intent: payment for payment in db.session.scalars(select(Payment))}
         unmatched = set(
             db.session.scalars(
-                select(ShopException.stripe_id).where(ShopException.type == "unmatched_payment")
+                select(ShopException.stripe_id).where(
+                    ShopException.type.in_(("unmatched_payment", "owner_mismatch"))
+                )
             )
         )
     count, found = 0, []

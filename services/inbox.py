@@ -24,7 +24,7 @@ from extensions import (
 )
 from gateway import facts
 from gateway.client import VerifiedEvent
-from models import CheckoutAttempt, Payment, StripeEvent, StripeLeg
+from models import Payment, StripeEvent, StripeLeg
 from services import settle
 from services.causes import Cause
 from services.exceptions import open_exception
@@ -86,6 +86,8 @@ def drain() -> int:
         for row in batch:
             apply(row.id, row.payload, row.lane, row.tries)
         taken += len(batch)
+        if len(batch) < BATCH:
+            break  # whatever came since has rung again
         if now() - started > timedelta(seconds=BUDGET_S):
             doorbell.ring("drain_inbox")
             break
@@ -142,23 +144,19 @@ def _apply(news: News, lane: str) -> None:
 
 
 def _attempt_of(news: News) -> str | None:
-    """The attempt an event belongs to: our own records first, then what its metadata says."""
+    """The attempt an event is about: what its metadata says, else what our own records say."""
+    if news.attempt_id:
+        return news.attempt_id
     with reading() as session:
-        if news.refunds_of:
-            return session.scalar(
-                select(Payment.attempt_id).where(Payment.payment_intent == news.refunds_of)
-            )
         if news.object_id:
             owner = session.scalar(
                 select(StripeLeg.attempt_id).where(StripeLeg.stripe_id == news.object_id)
             )
             if owner:
                 return owner
-        if news.attempt_id:
-            return session.scalar(
-                select(CheckoutAttempt.id).where(CheckoutAttempt.id == news.attempt_id)
-            )
-        return None
+        return session.scalar(
+            select(Payment.attempt_id).where(Payment.payment_intent == news.payment_intent)
+        )
 
 
 @retrying

@@ -7,6 +7,7 @@ commits state, stock, history, inbox and outbox in one transaction.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import structlog
@@ -114,7 +115,9 @@ def _look(attempt_id: str, seen: Look, *, end: bool, quick: bool) -> None:
 def _apply(
     attempt_id: str, cause: Cause, seen: Look, news: News | None, *, cancelling: bool
 ) -> Settled | None:
-    with atomic():
+    # Nothing is flushed in between, so that each row is written once, and the stock last. For that
+    # the desk reads everything at its start; reading a row again would forget what was changed.
+    with atomic() as session, session.no_autoflush:
         attempt = attempts.lock(attempt_id)
         if attempt is None:
             return None
@@ -126,6 +129,9 @@ def _apply(
         desk.conclude(verbose=news is not None)
         if news:
             _mark_applied(news, attempt_id)
+        session.flush()
+        if desk.owed_stock:  # the hot rows come last, so that they are locked shortest
+            desk.owed_stock(attempt.lines)
         return Settled(
             Status(attempt.status), desk.payment_status(), attempt.state, changed=desk.changed
         )
@@ -151,7 +157,9 @@ class _Desk:
         self.order: Order | None = attempts.order_of(attempt.id)
         self.legs = attempts.legs_of(attempt.id)
         self.payments = attempts.payments_of(attempt.id)
+        self.refunded = refunds.sum_of([p.payment_intent for p in self.payments if _settles(p)])
         self.changed = False
+        self.owed_stock: Callable[[list[stock.Line]], None] | None = None
 
     def is_overtaken(self, versions: dict[int, int]) -> bool:
         """A mirror may be applied only to the row that it was taken of."""
@@ -173,21 +181,27 @@ class _Desk:
             case known.RefundSeen():
                 if refunds.record(fact, self.attempt.id):
                     self.changed = True
+                    db.session.flush()
+                    settling = [p.payment_intent for p in self.payments if _settles(p)]
+                    self.refunded = refunds.sum_of(settling)
 
     def _is_ours(self, fact: known.PaymentSucceeded | known.LegEnded | known.LegSeen) -> bool:
-        """The object must name this attempt, and Stripe's customer must be this shopper's."""
+        """The object must name this attempt, be no other attempt's leg, and Stripe's customer must
+        be this shopper's."""
         said, customer = fact.origin.attempt_id, fact.origin.customer_id
+        if fact.leg_id and not self._leg(fact.leg_id):
+            said = attempts.owner_of_leg(fact.leg_id) or said
         expected = None
         if customer and self.attempt.user_id:
             user = db.session.get(User, self.attempt.user_id)
             expected = user.stripe_customer_id if user else None
         if (said in (None, self.attempt.id)) and (expected is None or customer == expected):
             return True
-        object_id = fact.payment_intent if isinstance(fact, known.PaymentSucceeded) else fact.leg_id
+        object_id = fact.payment_intent or fact.leg_id or "unknown"
         self._raise(
             "owner_mismatch",
             object_id,
-            f"{object_id} names attempt {said} and customer {customer}; this order belongs to "
+            f"{object_id} belongs to attempt {said} and customer {customer}; this order belongs to "
             f"attempt {self.attempt.id} and customer {expected}. Nothing was changed.",
         )
         return False
@@ -331,7 +345,9 @@ class _Desk:
         if Effect.RETAKE_STOCK in move.effects and not self._take_back():
             return
         if outcome is Outcome.PAID:
-            self.order = attempts.ensure_order(self.attempt, Moment.PAYMENT, self.cause)
+            self.order = self.order or attempts.ensure_order(
+                self.attempt, Moment.PAYMENT, self.cause
+            )
         before = Status(self.attempt.status)
         self.attempt.status = move.to
         self.attempt.state = "settled" if outcome is Outcome.PAID else "closed"
@@ -345,7 +361,7 @@ class _Desk:
 
     def _confirm(self) -> None:
         assert self.order is not None
-        paid = next((p for p in self.payments if p.role == "settles"), None)
+        paid = next((p for p in self.payments if _settles(p)), None)
         self.order.payment_intent = paid.payment_intent if paid else None
         self.order.paid_at = self.order.locked_at = now()
         self.order.paid_lane = self.cause.lane
@@ -366,7 +382,7 @@ class _Desk:
             self.attempt.hold = "held"
             return True
         for payment in self.payments:
-            if payment.role == "settles":
+            if _settles(payment):
                 payment.role = "surplus"
                 self._raise(
                     "late_payment",
@@ -391,7 +407,7 @@ class _Desk:
             "payment_status": self.payment_status(),
             "failure_reason": live[-1].failure if live and not order.paid_at else None,
             "sync_status": "synced" if decided else "syncing",
-            "refunded": self._refunded(),
+            "refunded": self.refunded if order.paid_at else 0,
         }
         if any(getattr(order, name) != value for name, value in shown.items()):
             for name, value in shown.items():
@@ -403,15 +419,11 @@ class _Desk:
             legs=[leg.view for leg in self.legs],
             paid=self.attempt.state == "settled",
             paid_amount=self._settling() or 0,
-            refunded=self._refunded(),
+            refunded=self.refunded,
         )
 
-    def _refunded(self) -> int:
-        settling = [p.payment_intent for p in self.payments if p.role == "settles"]
-        return refunds.sum_of(settling) if self.attempt.state == "settled" else 0
-
     def _settling(self) -> int | None:
-        amounts = [payment.amount for payment in self.payments if payment.role == "settles"]
+        amounts = [payment.amount for payment in self.payments if _settles(payment)]
         return sum(amounts) if amounts else None
 
     def _ignored(self, why: str) -> None:
@@ -436,12 +448,11 @@ class _Desk:
     def release_stock(self) -> None:
         if self.attempt.hold == "held":
             self.attempt.hold = "released"
-            stock.release(self.attempt.lines)
+            self.owed_stock = stock.release
 
     def sell_stock(self) -> None:
         self.attempt.hold = "sold"
-        db.session.flush()  # so that the product rows are locked last and shortest
-        stock.sell(self.attempt.lines)
+        self.owed_stock = stock.sell
 
     def return_lines(self) -> None:
         attempts.return_lines(self.attempt)
@@ -451,6 +462,10 @@ class _Desk:
 
     def send_receipt(self) -> None:
         outbox.owe("receipt", self.attempt.id, order_id=self.attempt.id)
+
+
+def _settles(payment: Payment) -> bool:
+    return payment.role == "settles"
 
 
 def amount_matches(fact: known.PaymentSucceeded, attempt: CheckoutAttempt) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import stripe
 from flask import Flask
 from flask.testing import FlaskClient
 from flask_migrate import upgrade
@@ -154,6 +155,30 @@ class Shop:
         """Pay on the hosted page; nothing is delivered yet."""
         result: dict[str, Any] = self.sandbox.pay(session_id, card)
         return result
+
+    def pay_elsewhere(self, order_id: str, amount: int) -> str:
+        """A second session with our metadata, opened by somebody else and paid; its intent's id."""
+        link = {"checkout_attempt_id": order_id}
+        client = stripe.StripeClient("sk_test_x", base_addresses={"api": self.sandbox.url})
+        session = client.v1.checkout.sessions.create(
+            {
+                "mode": "payment",
+                "success_url": ORIGIN,
+                "metadata": link,
+                "payment_intent_data": {"metadata": link},
+                "line_items": [
+                    {
+                        "quantity": 1,
+                        "price_data": {
+                            "currency": "eur",
+                            "unit_amount": amount,
+                            "product_data": {"name": "The same again"},
+                        },
+                    }
+                ],
+            }
+        )
+        return str(self.pay(session.id)["session"]["payment_intent"])
 
     def deliver(
         self, only: Callable[[Delivery], bool] = lambda delivery: True
@@ -315,7 +340,9 @@ class Checkout:
     @property
     def session(self) -> dict[str, Any]:
         """The session as the sandbox knows it."""
-        found: dict[str, Any] = self.shopper.shop.sandbox.store.get(self.session_id)
+        found: dict[str, Any] = self.shopper.shop.sandbox.store.objects["checkout.session"][
+            self.session_id
+        ]
         return found
 
 
