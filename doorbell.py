@@ -7,6 +7,8 @@ nothing else is ever run (rule R14).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import redis
@@ -74,14 +76,15 @@ class ShopJob(Job):
 class Doorbell:
     """The connection to Redis and the one queue on it."""
 
+    connect: Callable[[], redis.Redis]
     connection: redis.Redis
     queue: rq.Queue
 
     def init_app(self, app: Flask, *, url: str, flag_ttl_s: int) -> None:
         """``url`` is ``redis://``, ``rediss://`` or ``memory://`` (embedded, this process only)."""
         self.flag_ttl_s = flag_ttl_s
-        self.url = url
-        self.connection = connect(url)
+        self.connect = _way_to(url)
+        self.connection = self.connect()
         self.queue = rq.Queue(
             QUEUE_NAME,
             connection=self.connection,
@@ -132,15 +135,15 @@ def _flag(name: str) -> str:
     return f"{QUEUE_NAME}:ringing:{name}"
 
 
-def connect(url: str) -> redis.Redis:
-    """A client for ``url`` that gives up at once: a shopper's request must not wait for a doorbell.
+def _way_to(url: str) -> Callable[[], redis.Redis]:
+    """Makes clients that give up at once: a shopper's request must not wait for a doorbell.
 
-    RQ's worker lengthens the timeouts of the connection it is given, so it gets one of its own.
+    RQ's worker lengthens the timeouts of the connection it is given, so it gets one of its own; in
+    memory, to the same server.
     """
     if url.startswith("memory:"):
-        import fakeredis
+        from fakeredis import FakeRedis, FakeServer
 
-        return fakeredis.FakeRedis()
-    return redis.Redis.from_url(
-        url, socket_connect_timeout=1, socket_timeout=1, retry=Retry(NoBackoff(), 0)
-    )
+        return partial(FakeRedis, server=FakeServer())
+    give_up = {"socket_connect_timeout": 1, "socket_timeout": 1, "retry": Retry(NoBackoff(), 0)}
+    return partial(redis.Redis.from_url, url, **give_up)

@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 import jobs.inbox
 import jobs.outbox
 import jobs.sweep  # noqa: F401 - jobs are resolved by name; importing them now is paid once
-from doorbell import ShopJob, connect
+from doorbell import ShopJob
 from extensions import doorbell
 from services import leases
 
@@ -44,7 +44,7 @@ class ShopWorker(SimpleWorker):
         self._beaten_at = 0.0
         super().__init__(
             [doorbell.queue.name],
-            connection=connect(doorbell.url),
+            connection=doorbell.connect(),
             job_class=ShopJob,
             serializer=JSONSerializer,
             worker_ttl=WORKER_TTL_S,
