@@ -1,0 +1,121 @@
+"""The admin's side of the counter."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.conftest import DemoShop, Visitor
+
+pytestmark = pytest.mark.browser
+
+Visit = Callable[..., Visitor]
+
+
+@pytest.fixture
+def admin(shop: DemoShop, visit: Visit, admin_state: Any) -> Visitor:
+    """Somebody who is signed in."""
+    return visit(shop, storage_state=admin_state)
+
+
+def test_the_link_that_the_shop_prints_signs_in_once(shop: DemoShop, visit: Visit):
+    owner, thief = visit(shop), visit(shop)
+    thief.expected.append("403 (")
+
+    owner.opens(shop.admin_link)
+    owner.presses("Sign in")
+    owner.page.wait_for_url("**/admin/orders")
+    thief.opens(shop.admin_link)
+    thief.presses("Sign in")
+
+    assert owner.headline == "Orders"
+    thief.sees("This link has been used or is too old.")
+    thief.opens("/admin/orders")
+    assert thief.page.url.endswith("/admin/login")
+
+
+@pytest.mark.accept("V16", "V29")
+def test_an_admin_sees_the_order_its_payment_and_how_it_came_about(
+    shop: DemoShop, visit: Visit, admin: Visitor
+):
+    maya = visit(shop)
+    session_id = maya.buys("linen-apron", email="apron@example.com")
+    maya.sees_paid()
+    order = maya.order(session_id)
+
+    admin.opens("/admin/orders")
+    row = admin.page.get_by_role("row", name=order["number"])
+    for words in ("Maya Lindqvist", "apron@example.com", "1 × Linen apron", "€52.90", "Paid"):
+        expect(row).to_contain_text(words)
+    row.get_by_role("link").click()
+
+    expect(admin.page.get_by_role("heading", name="Shop and Stripe agree")).to_be_visible()
+    page = admin.page.locator("main")
+    for words in ("Linen apron", "€48.00", "€52.90", "Visa", "Sonnenallee 12", "To pack"):
+        expect(page).to_contain_text(words)
+    for stripe_id in (session_id, order["paymentIntentId"]):
+        expect(admin.page.get_by_title(stripe_id).first).to_be_visible()
+    timeline = admin.page.get_by_role("region", name="Timeline")
+    for words in ("Order is payment confirmed, was pending payment", "Payment seen"):
+        expect(timeline).to_contain_text(words)
+
+
+def test_sync_now_asks_stripe_and_says_what_came_of_it(
+    shop: DemoShop, visit: Visit, admin: Visitor
+):
+    shop.chaos(drop_pct=100)
+    maya = visit(shop)
+    session_id = maya.goes_to_payment(email="unseen@example.com")
+    order = maya.order(session_id)
+    shop.tell("pay", session=session_id)
+    admin.opens(f"/admin/orders/{order['id']}")
+    expect(admin.page.locator("main")).to_contain_text("Not paid yet")
+
+    admin.presses("Sync now")
+
+    admin.sees("Asked Stripe: brought up to date")
+    expect(admin.page.locator("main")).to_contain_text("Paid")
+    expect(admin.page.get_by_role("status")).to_contain_text("brought up to date")
+    admin.presses("Sync now")
+    admin.sees("Asked Stripe, nothing new")
+    assert maya.order(session_id)["paymentStatus"] == "paid"
+
+
+def test_search_finds_an_order_by_all_its_names_while_one_types(
+    shop: DemoShop, visit: Visit, admin: Visitor
+):
+    maya = visit(shop)
+    session_id = maya.buys("beeswax-candle", name="Ole Søndergård", email="candle@example.com")
+    maya.sees_paid()
+    order = maya.order(session_id)
+    admin.opens("/admin/orders")
+    rows = admin.page.locator("#admin-order-rows tbody tr")
+    search = admin.page.get_by_role("searchbox")
+
+    for text in (order["number"], "candle@", "søndergård", session_id, order["paymentIntentId"]):
+        search.fill("nobody at all")
+        admin.sees("No order matches “nobody at all”")
+        search.fill(text)
+        expect(rows).to_have_count(1)
+        expect(rows).to_contain_text(order["number"])
+
+    expect(search).to_be_focused()
+    expect(admin.page).to_have_url(re.compile("q=pi_"))
+
+
+def test_the_stored_events_can_be_read(shop: DemoShop, visit: Visit, admin: Visitor):
+    maya = visit(shop)
+    maya.buys()
+    maya.sees_paid()
+
+    admin.opens("/admin/webhooks")
+    row = admin.page.get_by_role("row", name="payment_intent.succeeded").first
+    while "Waiting" in row.inner_text():
+        admin.page.reload()
+    expect(row).to_contain_text("Done")
+    admin.opens("/admin/exceptions")
+    assert admin.headline == "Exceptions"
