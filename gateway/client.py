@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -173,21 +173,19 @@ class StripeGateway:
         )
         return _opened(session)
 
-    def find_session(self, attempt_id: str, since: datetime) -> OpenedSession | None:
-        """Look for a session that a lost answer left behind, created since then (UTC)."""
-        starting_after: dict[str, str] = {}
-        while True:
-            page = self._call(
-                lambda client, after=starting_after: client.v1.checkout.sessions.list(  # type: ignore[misc]
-                    {"created": {"gte": int(since.timestamp()) - 60}, "limit": PAGE, **after}
-                )
+    def find_session(
+        self, attempt_id: str, since: datetime, known: Collection[str]
+    ) -> OpenedSession | None:
+        """Look for a session that a lost answer left behind: one of this attempt, created since
+        then (UTC), that is not among those ``known``. Whatever has become of it, it is returned."""
+        for session in self._pages(
+            lambda client, page: client.v1.checkout.sessions.list(
+                {"created": {"gte": int(since.timestamp()) - 60}, "limit": PAGE, **page}
             )
-            for session in page["data"]:
-                if session["client_reference_id"] == attempt_id and session["status"] == "open":
-                    return _opened(session)
-            if not page["has_more"]:
-                return None
-            starting_after = {"starting_after": page["data"][-1]["id"]}
+        ):
+            if session["client_reference_id"] == attempt_id and session["id"] not in known:
+                return _opened(session)
+        return None
 
     def read_session(self, session_id: str, *, quick: bool = False) -> tuple[Fact, ...]:
         """Look at a session and its intent in one read. Raises StripeMissing."""

@@ -16,8 +16,8 @@ from domain.facts import News, PaymentSucceeded
 from extensions import (
     atomic,
     db,
-    dialect_insert,
     doorbell,
+    inserting_once,
     is_postgresql,
     reading,
     retrying,
@@ -46,7 +46,7 @@ def receive(event: VerifiedEvent, lane: str = "webhook") -> bool:
     """
     try:
         with db.engine.begin() as connection:
-            stored = connection.execute(_insert(event, lane)).rowcount == 1
+            stored = connection.execute(_insert(event, lane)).first() is not None
     except SQLAlchemyError as error:
         log.error("inbox.cannot_store", event_id=event.id, error=type(error).__name__)
         raise CannotStore("The event could not be stored. Send it again.") from error
@@ -57,23 +57,20 @@ def receive(event: VerifiedEvent, lane: str = "webhook") -> bool:
 
 def _insert(event: VerifiedEvent, lane: str) -> Any:
     moment = now()
-    return (
-        dialect_insert()(StripeEvent)
-        .values(
-            id=event.id,
-            type=event.type,
-            object_id=event.object_id,
-            api_version=event.api_version,
-            livemode=event.livemode,
-            payload=event.payload,
-            lane=lane,
-            state="ignored" if event.ignored else "new",
-            error=event.ignored,
-            tries=0,
-            next_at=moment,
-            received_at=moment,
-        )
-        .on_conflict_do_nothing()
+    return inserting_once(
+        StripeEvent,
+        id=event.id,
+        type=event.type,
+        object_id=event.object_id,
+        api_version=event.api_version,
+        livemode=event.livemode,
+        payload=event.payload,
+        lane=lane,
+        state="ignored" if event.ignored else "new",
+        error=event.ignored,
+        tries=0,
+        next_at=moment,
+        received_at=moment,
     )
 
 
@@ -225,6 +222,20 @@ def is_empty() -> bool:
         return (
             session.scalar(select(StripeEvent.id).where(StripeEvent.state == "new").limit(1))
             is None
+        )
+
+
+def orders_of(event_ids: list[str]) -> int:
+    """How many orders these events were applied to."""
+    with reading() as session:
+        return len(
+            set(
+                session.scalars(
+                    select(StripeEvent.attempt_id).where(
+                        StripeEvent.id.in_(event_ids), StripeEvent.attempt_id.is_not(None)
+                    )
+                )
+            )
         )
 
 

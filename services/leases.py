@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import literal, or_, select, update
 
 from domain.clock import now
 from extensions import atomic, db, insert_once, reading
-from models import Setting
+from models import Json, Setting
 
 
 def read(name: str) -> Any:
@@ -42,7 +42,7 @@ def take_lease(name: str, holder: str, seconds: int) -> bool:
         taken = session.execute(
             update(Setting)
             .where(Setting.name == name)
-            .where((Setting.until <= moment) | (Setting.value == holder))
+            .where(or_(Setting.until <= moment, Setting.value == literal(holder, Json)))
             .values(value=holder, until=until, updated_at=moment)
             .execution_options(synchronize_session=False)
         )

@@ -16,7 +16,7 @@ from sqlalchemy import select, update
 from domain.clock import now
 from domain.errors import StripeMissing, StripeRefused, StripeReplayedFailure
 from domain.facts import LegState
-from extensions import atomic, retrying
+from extensions import atomic, reading, retrying
 from gateway import current_gateway
 from gateway.client import OpenedSession
 from models import StripeLeg
@@ -54,7 +54,13 @@ def _open(leg: StripeLeg) -> OpenedSession:
             return current_gateway().open_session(leg.parameters, leg.idempotency_key)
         except StripeReplayedFailure:
             log.warning("leg.key_is_spent", attempt=leg.attempt_id)
-    found = current_gateway().find_session(leg.attempt_id, since=leg.asked_at)
+    with reading() as session:
+        known = session.scalars(
+            select(StripeLeg.stripe_id).where(
+                StripeLeg.attempt_id == leg.attempt_id, StripeLeg.stripe_id.is_not(None)
+            )
+        ).all()
+    found = current_gateway().find_session(leg.attempt_id, since=leg.created_at, known=known)
     if found:
         return found
     key = _next_generation(leg)

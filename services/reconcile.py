@@ -57,13 +57,14 @@ def sync(*, since: datetime | None = None, cause: Cause = SYNC, due_only: bool =
     looks at every live leg, also at those that were looked at a moment ago. An order that fails is
     counted and left to the next pass; it never stops the others.
     """
-    tally = Tally()
+    tally, fresh = Tally(), []
     try:
-        tally.synced += fetch_events(since)
+        fresh = fetch_events(since)
     except StripeError as error:
         tally.failed += 1
         log.warning("sync.events_unreadable", error=error.code)
     inbox.drain()
+    tally.synced += inbox.orders_of(fresh)
     for attempt_id, past_deadline in _live_attempts(due_only):
         _look_at(attempt_id, EXPIRY if past_deadline else cause, tally, end=past_deadline)
     outbox.drain()
@@ -96,19 +97,20 @@ def sync_order(attempt_id: str, cause: Cause) -> Tally:
     return tally
 
 
-def fetch_events(since: datetime | None = None) -> int:
+def fetch_events(since: datetime | None = None) -> list[str]:
     """Store events that never reached us; the cursor moves only after all of them are committed.
 
-    Returns how many were new.
+    Returns the ids of those that were new.
     """
     cursor = leases.read(CURSOR)
     start = since or (
         datetime.fromisoformat(cursor) - OVERLAP if cursor else now() - FIRST_LOOK_BACK
     )
-    newest, fresh = None, 0
+    newest, fresh = None, []
     for event, created in current_gateway().events_since(start):
         newest = max(newest or created, created)
-        fresh += inbox.receive(event, lane=SYNC.lane)
+        if inbox.receive(event, lane=SYNC.lane):
+            fresh.append(event.id)
     if newest:
         leases.write(CURSOR, newest.isoformat())
     return fresh

@@ -80,11 +80,11 @@ def settle(
     """
     for _ in range(LOOKS):
         seen = Look(facts=list(news.facts) if news else [])
-        if look or end or (news and news.must_look):
-            _look(attempt_id, seen, end=end, quick=quick)
-        if news and news.refunds_of:
-            seen.facts += current_gateway().refunds_of(news.refunds_of)
         try:
+            if look or end or (news and news.must_look):
+                _look(attempt_id, seen, end=end, quick=quick)
+            if news and news.refunds_of:
+                seen.facts += current_gateway().refunds_of(news.refunds_of)
             return _apply(attempt_id, cause, seen, news, cancelling=end and cause.lane != "expiry")
         except Overtaken:
             log.info("settle.overtaken", attempt=attempt_id, lane=cause.lane)

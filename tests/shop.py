@@ -22,7 +22,7 @@ from werkzeug.test import TestResponse
 from app import create_app
 from config import Settings, demo_environment, demo_settings
 from domain import clock
-from extensions import atomic, db, reading
+from extensions import atomic, db, limiter, reading
 from models import (
     CheckoutAttempt,
     Order,
@@ -99,7 +99,7 @@ class TestShops:
             settings = replace(settings_for(self.database_url, port), **changes)
             app = create_app(settings)
             app.testing = False  # errors are answered, as in production
-            app.config["RATELIMIT_ENABLED"] = False
+            limiter.enabled = False
             stack.enter_context(app.app_context())
             stack.callback(db.engine.dispose)
             stack.callback(db.session.remove)

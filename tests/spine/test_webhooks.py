@@ -10,11 +10,13 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import redis
 import sqlalchemy as sa
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from structlog.testing import capture_logs
 
 from config import SettingsError, demo_environment, demo_settings
-from doorbell import connect
 from extensions import db, doorbell
 from gateway import StripeGateway
 from models import StripeEvent
@@ -465,8 +467,21 @@ def test_a_silent_doorbell_costs_nothing_but_time(
     assert shop.the_order().payment_status == "paid"
 
 
-def _dead_redis() -> object:
-    return connect("redis://127.0.0.1:1/0")
+def _dead_redis() -> redis.Redis:
+    return redis.Redis(port=1, socket_connect_timeout=0.1, retry=Retry(NoBackoff(), 0))
+
+
+@pytest.mark.parametrize("times", [1, 5])
+def test_a_stored_event_rings_once_until_it_is_answered(shop: Shop, times: int) -> None:
+    doorbell.queue.empty()
+    doorbell.answered("drain_inbox")
+    for number in range(times):
+        post(shop, _body(shop, id_=f"evt_{number}"))
+
+    assert len(doorbell.queue) == 1
+    inbox.drain()
+    post(shop, _body(shop, id_="evt_next"))
+    assert len(doorbell.queue) == 2
 
 
 def test_an_event_waits_in_the_database_until_it_is_applied(shop: Shop) -> None:
