@@ -24,7 +24,7 @@ from domain.facts import Fact, RefundSeen
 from gateway import facts
 
 CONNECT_S, READ_S = 3, 10  # Heroku cuts a request at 30 s; the SDK alone would wait 80
-QUICK_READ_S = 3  # on the success page a person is waiting
+QUICK_CONNECT_S, QUICK_READ_S = 1, 2  # on the success page a person is waiting: 3 s in all
 NETWORK_RETRIES = 2  # StripeClient itself retries nothing unless told to
 TOLERANCE_S = 300  # Stripe's own default for the age of a signature
 PAGE = 100  # the largest page that Stripe's lists give
@@ -90,14 +90,14 @@ class StripeGateway:
         self._in_transaction = in_transaction
         bases: Any = {"api": api_base} if api_base else {}
 
-        def client(read_s: int, retries: int) -> stripe.StripeClient:
-            http = transport or stripe.RequestsClient(timeout=(CONNECT_S, read_s))
+        def client(timeout: tuple[int, int], retries: int) -> stripe.StripeClient:
+            http = transport or stripe.RequestsClient(timeout=timeout)
             return stripe.StripeClient(
                 secret_key, base_addresses=bases, http_client=http, max_network_retries=retries
             )
 
-        self._patient = client(READ_S, NETWORK_RETRIES)
-        self._quick = client(QUICK_READ_S, 0)
+        self._patient = client((CONNECT_S, READ_S), NETWORK_RETRIES)
+        self._quick = client((QUICK_CONNECT_S, QUICK_READ_S), 0)
 
     # -- webhooks
 
