@@ -55,11 +55,8 @@ def _open(leg: StripeLeg) -> OpenedSession:
         except StripeReplayedFailure:
             log.warning("leg.key_is_spent", attempt=leg.attempt_id)
     with reading() as session:
-        known = session.scalars(
-            select(StripeLeg.stripe_id).where(
-                StripeLeg.attempt_id == leg.attempt_id, StripeLeg.stripe_id.is_not(None)
-            )
-        ).all()
+        rows = session.scalars(select(StripeLeg).where(StripeLeg.attempt_id == leg.attempt_id))
+        known = {row.stripe_id for row in rows if row.stripe_id}
     found = current_gateway().find_session(leg.attempt_id, since=leg.created_at, known=known)
     if found:
         return found
