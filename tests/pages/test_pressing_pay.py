@@ -217,11 +217,12 @@ def test_a_checkout_that_breaks_half_way_leaves_nothing(
 
 
 @pytest.mark.accept("V3")
-@pytest.mark.parametrize("tampered", ["price", "unit_amount", "total", "amount", "currency"])
-def test_prices_from_the_browser_are_ignored(sqlite_shop: Shop, tampered: str) -> None:
+def test_prices_from_the_browser_are_ignored(sqlite_shop: Shop) -> None:
     shopper = sqlite_shop.shopper()
-    shopper.post("/cart/items", {"sku": MUG, "quantity": 1, tampered: "1"})
-    shopper.opened(shopper.check_out(**{tampered: "1", "subtotal": "1", "shipping": "0"}))
+    names = ("price", "unit_amount", "amount", "subtotal", "shipping", "total", "currency")
+    tampered = {**dict.fromkeys(names, "1"), "currency": "jpy"}
+    shopper.post("/cart/items", {"sku": MUG, "quantity": 1, **tampered})
+    shopper.opened(shopper.check_out(**tampered))
 
     order = sqlite_shop.the_order()
     assert (order.subtotal, order.shipping, order.total) == (1800, 490, 2290)
