@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit, urlunsplit
+from contextlib import suppress
 
 from flask import (
     Blueprint,
@@ -13,6 +13,7 @@ from flask import (
     session,
     url_for,
 )
+from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response
 
 from blueprints import web
@@ -78,10 +79,12 @@ def choose_currency() -> Response:
 
 def _back() -> str:
     """The page of ours that one came from; whatever else a browser names leads to the shelf."""
-    came_from = urlsplit(request.referrer or "")
+    host, _, rest = (request.referrer or "").partition("://")[2].partition("/")
     pages = current_app.create_url_adapter(request)
-    if came_from.netloc == request.host and pages and pages.test(came_from.path, method="GET"):
-        return urlunsplit(("", "", came_from.path, came_from.query, ""))
+    if host == request.host and pages and not rest.startswith("/"):  # //… is another host
+        with suppress(HTTPException):
+            pages.match("/" + rest.partition("?")[0], method="GET")
+            return f"/{rest}"
     return url_for("storefront.catalogue")
 
 

@@ -6,7 +6,6 @@ import pytest
 from flask import Flask
 from jinja2 import FileSystemBytecodeCache
 
-from extensions import limiter
 from services import auth
 from tests.shop import Shop, Shopper
 
@@ -16,12 +15,6 @@ def templates_compiled_once(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Every test has an app of its own; a third of its time would go into compiling templates."""
     cache = FileSystemBytecodeCache(str(tmp_path_factory.mktemp("templates")))
     Flask.jinja_options = {**Flask.jinja_options, "bytecode_cache": cache}
-
-
-@pytest.fixture(autouse=True)
-def no_rate_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A test presses a button more often than a person; one test switches the limits on."""
-    monkeypatch.setattr(limiter, "enabled", False)
 
 
 @pytest.fixture(autouse=True)
