@@ -1,0 +1,223 @@
+"""The shelf and the basket, as somebody walks through them."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from sqlalchemy import update
+from werkzeug.test import TestResponse
+
+from extensions import atomic
+from models import Cart, Product
+from services import catalogue
+from tests.shop import LAMP, MUG, Shop, Shopper
+
+FRAGMENT = {"HX-Request": "true"}
+
+
+def titles(page: TestResponse) -> list[str]:
+    return re.findall(r'<h2><a class="plain" href="/products/[^"]+">([^<]+)</a>', page.text)
+
+
+def test_the_shelf_shows_what_is_for_sale(shop: Shop) -> None:
+    shown = titles(shop.shopper().get("/"))
+
+    assert "Enamel mug" in shown and shown == sorted(shown)
+
+
+def test_the_search_looks_at_titles_and_subtitles(shop: Shop) -> None:
+    shopper = shop.shopper()
+
+    assert titles(shopper.get("/?q=MUG")) == ["Enamel mug"]
+    assert titles(shopper.get("/?q=brass")) == ["Desk lamp"]
+    assert titles(shopper.get("/?q= lamp ")) == ["Desk lamp"]
+    fragment = shopper.get("/?q=lamp", headers=FRAGMENT)
+    assert titles(fragment) == ["Desk lamp"] and "<html" not in fragment.text
+
+
+@pytest.mark.parametrize(("sort", "reverse"), [("price", False), ("-price", True)])
+def test_the_shelf_sorts_by_the_price_one_sees(shop: Shop, sort: str, reverse: bool) -> None:
+    shopper = shop.shopper()
+    shopper.post("/currency", {"currency": "jpy"})
+    page = shopper.get(f"/?sort={sort}").text
+    prices = [int(price.replace(",", "")) for price in re.findall(r"¥([\d,]+)", page)]
+
+    assert len(prices) > 5
+    assert prices == sorted(prices, reverse=reverse)
+
+
+def test_strange_filters_show_the_shelf_or_say_that_it_is_empty(sqlite_shop: Shop) -> None:
+    shopper = sqlite_shop.shopper()
+    for query in ("sort=nope", "sort=", "after=x", "after=-5", "after=٣", "sort=__class__"):
+        assert len(titles(shopper.get(f"/?{query}"))) > 5, query
+    for query in ("category=nope", "after=9999", "category=%25"):
+        assert "Nothing here yet" in shopper.get(f"/?{query}").text, query
+
+
+def test_more_than_a_page_is_shown_page_by_page(sqlite_shop: Shop) -> None:
+    catalogue.stock_up(
+        {"sku": f"S{n}", "slug": f"s{n}", "title": f"Spare part {n:02}", "prices": {"eur": n + 1},
+         "units": 1}
+        for n in range(30)
+    )  # fmt: skip
+    shopper = sqlite_shop.shopper()
+    seen: list[str] = []
+    url: str | None = "/?q=Spare"
+    while url:
+        page = shopper.get(url)
+        seen += titles(page)
+        more = re.search(r'<a class="btn big" href="([^"]+)"', page.text)
+        url = more[1].replace("&amp;", "&") if more else None
+
+    assert seen == [f"Spare part {n:02}" for n in range(30)]
+
+
+def test_yen_has_no_decimals_anywhere(sqlite_shop: Shop) -> None:
+    shopper = sqlite_shop.shopper()
+    shopper.post("/currency", {"currency": "jpy"})
+    assert "¥2,900" in shopper.get("/products/enamel-mug").text
+    shopper.put_in_cart(MUG, 2)
+    assert "¥5,800" in shopper.get("/cart").text
+    assert "Pay ¥6,600" in shopper.get("/checkout").text
+
+    checkout = shopper.opened(shopper.check_out())
+
+    assert (checkout.session["amount_total"], checkout.session["currency"]) == (6600, "jpy")
+    checkout.pay()
+    page = shopper.come_back(checkout).text
+    assert "¥6,600" in page and "¥6,600.00" not in page and "¥66" not in page.replace("¥6,6", "")
+    sqlite_shop.work()
+    assert "¥6,600" in sqlite_shop.receipts()[0].result["source"].replace("=C2=A5", "¥")
+
+
+def test_a_change_of_currency_prices_the_basket_anew(sqlite_shop: Shop) -> None:
+    shopper = sqlite_shop.shopper()
+    shopper.put_in_cart(MUG, 2)
+    shopper.post("/currency", {"currency": "usd"})
+
+    basket = shopper.json("GET", "/api/cart").get_json()
+    assert (basket["subtotal"], basket["currency"]) == (3900, "usd")
+    assert "A price has changed" not in shopper.get("/cart").text
+    assert shopper.opened(shopper.check_out()).session["currency"] == "usd"
+
+
+def test_an_unknown_currency_changes_nothing(sqlite_shop: Shop) -> None:
+    shopper = sqlite_shop.shopper()
+    shopper.put_in_cart()
+    for code in ("xxx", "", "EUR", "usd'--"):
+        assert shopper.post("/currency", {"currency": code}).status_code == 303
+
+    assert [cart.currency for cart in sqlite_shop.rows(Cart)] == ["eur"]
+    assert "€18.00" in shopper.get("/cart").text
+
+
+def test_what_has_no_price_in_a_currency_is_not_sold_in_it(sqlite_shop: Shop) -> None:
+    shopper = sqlite_shop.shopper()
+    shopper.put_in_cart()
+    with atomic() as session:
+        session.execute(update(Product).where(Product.sku == MUG).values(prices={"eur": 1800}))
+    shopper.post("/currency", {"currency": "usd"})
+
+    assert "Enamel mug" not in titles(shopper.get("/"))
+    assert "Not sold in USD" in shopper.get("/products/enamel-mug").text
+    assert "No longer for sale" in shopper.get("/cart").text
+    assert shopper.put_in_cart().status_code == 409
+    assert shopper.check_out().status_code == 409
+    shopper.post("/currency", {"currency": "eur"})
+    shopper.opened(shopper.check_out())
+
+
+def test_an_archived_product_keeps_its_page_and_is_not_sold(sqlite_shop: Shop) -> None:
+    with atomic() as session:
+        session.execute(update(Product).where(Product.sku == MUG).values(active=False))
+    shopper = sqlite_shop.shopper()
+
+    page = shopper.get("/products/enamel-mug")
+    assert page.status_code == 200 and "Sold out for now" in page.text
+    assert "Enamel mug" not in titles(shopper.get("/"))
+    assert shopper.put_in_cart().status_code == 409
+
+
+def test_no_more_than_there_is_goes_into_a_basket(sqlite_shop: Shop) -> None:
+    shopper = sqlite_shop.shopper()
+    answer = shopper.put_in_cart(LAMP, 3)
+    assert answer.status_code == 409
+    assert "Only 2 of Desk lamp left" in answer.text
+    assert "We set the quantity to 2 for you" in answer.text
+    assert 'value="2"' in answer.text
+
+    shopper.put_in_cart(LAMP, 1)
+    answer = shopper.put_in_cart(LAMP, 2)
+    assert answer.status_code == 409
+    assert "Only 2 of Desk lamp left, and 1 of them is in your basket already" in answer.text
+    assert "We set the quantity to 1 for you" in answer.text
+    shopper.put_in_cart(LAMP, 1)
+    answer = shopper.put_in_cart(LAMP, 1)
+    assert "and 2 of them are in your basket already" in answer.text
+    assert "We set the quantity" not in answer.text
+    assert shopper.cart() == [(LAMP, 2)]
+
+
+def test_a_line_taken_out_comes_back_by_undo(sqlite_shop: Shop) -> None:
+    shopper = sqlite_shop.shopper()
+    shopper.put_in_cart(MUG, 3)
+    shopper.post("/cart/lines/remove", {"sku": MUG})
+    page = shopper.get("/cart").text
+    assert "is out of your basket" in page and 'name="quantity" value="3"' in page
+    assert "is out of your basket" not in shopper.get("/cart").text  # it is said once
+
+    shopper.post("/cart/lines/restore", {"sku": MUG, "quantity": "3"})
+    assert shopper.cart() == [(MUG, 3)]
+
+
+def test_every_button_of_the_basket_answers_htmx_with_a_fragment(sqlite_shop: Shop) -> None:
+    shopper = sqlite_shop.shopper()
+    shopper.put_in_cart(MUG, 2)
+    presses: list[tuple[str, dict[str, str], int]] = [
+        ("/cart/lines", {"sku": MUG, "quantity": "3"}, 200),
+        ("/cart/lines", {"sku": MUG, "quantity": "999"}, 422),
+        ("/cart/lines/remove", {"sku": MUG}, 200),
+        ("/cart/lines/restore", {"sku": MUG, "quantity": "3"}, 200),
+        ("/cart/prices", {}, 200),
+    ]
+    for path, form, status in presses:
+        answer = shopper.post(path, form, headers=FRAGMENT)
+        assert answer.status_code == status
+        assert "<html" not in answer.text and 'id="cart-lines"' in answer.text, path
+    added = shopper.post("/cart/items", {"sku": MUG, "quantity": "1"}, headers=FRAGMENT)
+    assert "In your basket" in added.text and "<html" not in added.text
+    summary = shopper.post("/checkout/quote", {"delivery": "express"}, headers=FRAGMENT)
+    assert "€84.90" in summary.text and "<html" not in summary.text  # 4 × 18 + 12.90
+
+
+def test_a_sold_out_line_in_the_basket_says_so(sqlite_shop: Shop) -> None:
+    shopper, other = sqlite_shop.shopper(), sqlite_shop.shopper()
+    shopper.put_in_cart(LAMP, 2)
+    other.buy(LAMP, 2)
+
+    page = shopper.get("/cart").text
+
+    assert "Sold out." in page
+    assert "Please sort out the marked lines first" in page
+    assert shopper.post("/cart/lines", {"sku": LAMP, "quantity": "1"}).status_code == 409
+
+
+def test_two_browsers_have_two_baskets(sqlite_shop: Shop) -> None:
+    one, other = sqlite_shop.shopper(), sqlite_shop.shopper()
+    one.put_in_cart(MUG)
+
+    assert other.cart() == []
+    other.post("/cart/lines/remove", {"sku": MUG})
+    assert one.cart() == [(MUG, 1)]
+
+
+def test_checkout_with_an_empty_basket_leads_to_the_basket(sqlite_shop: Shop) -> None:
+    shopper: Shopper = sqlite_shop.shopper()
+
+    assert shopper.get("/checkout").location == "/cart"
+    assert "Your basket is empty" in shopper.get("/cart").text
+
+
+def test_an_unknown_product_is_not_found(sqlite_shop: Shop) -> None:
+    assert sqlite_shop.shopper().get("/products/no-such").status_code == 404
