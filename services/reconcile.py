@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 import structlog
 from flask import current_app
-from sqlalchemy import select, update
+from sqlalchemy import or_, select, union, update
 
 from domain.clock import now
 from domain.errors import ShopError, StripeBusy, StripeError, StripeUnavailable
@@ -117,20 +117,22 @@ def fetch_events(since: datetime | None = None) -> list[str]:
 
 
 def _live_attempts(due_only: bool) -> list[tuple[str, bool]]:
-    """Attempts with live legs that are due for a look, and whether their time is over."""
+    """Attempts that are not over, or have a leg that is not, and are due for a look; and whether
+    their time is up. Both come from partial indexes that hold no finished order."""
     moment = now()
+    unfinished = union(
+        select(StripeLeg.attempt_id).where(StripeLeg.state.in_(LIVE)),
+        select(CheckoutAttempt.id).where(CheckoutAttempt.state == "open"),
+    ).subquery()
+    query = select(CheckoutAttempt.id, CheckoutAttempt.deadline).join(
+        unfinished, unfinished.c[0] == CheckoutAttempt.id
+    )
+    if due_only:
+        query = query.where(
+            or_(CheckoutAttempt.next_look_at.is_(None), CheckoutAttempt.next_look_at <= moment)
+        )
     with reading() as session:
-        rows = session.execute(
-            select(CheckoutAttempt.id, CheckoutAttempt.deadline)
-            .where(
-                CheckoutAttempt.id.in_(
-                    select(StripeLeg.attempt_id).where(StripeLeg.state.in_(LIVE))
-                ),
-                (CheckoutAttempt.next_look_at <= moment) | (CheckoutAttempt.next_look_at.is_(None)),
-            )
-            .order_by(CheckoutAttempt.next_look_at)
-            .limit(MOST_LOOKS)
-        ).all()
+        rows = session.execute(query.order_by(CheckoutAttempt.next_look_at).limit(MOST_LOOKS)).all()
     return [(row.id, row.deadline <= moment) for row in rows]
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
+from sqlalchemy import select
 from structlog.testing import capture_logs
 
 from domain.errors import StripeUnavailable
+from extensions import atomic
 from models import CheckoutAttempt, StripeLeg
 from services import inbox, leases, outbox, reconcile, settle
 from services.causes import EXPIRY
@@ -52,7 +54,7 @@ def test_twin_released_before_stripe_was_asked_the_lamp_is_promised_twice(shop: 
 
     bought = shop.shopper().buy(LAMP, 2)
     bought.pay()
-    with reconcile.atomic() as session:
+    with atomic() as session:
         attempt = session.get(CheckoutAttempt, bought.order_id)
         assert attempt is not None
         attempt.state, attempt.status, attempt.hold = "closed", "expired", "released"
@@ -301,3 +303,19 @@ def test_until_quiet_repeats_until_nothing_is_left(shop: Shop) -> None:
     assert outbox.is_empty()
     assert len(shop.receipts()) == 3
     assert shop.proves()
+
+
+@pytest.mark.fault("F3", "F30")
+def test_a_crash_right_after_a_refusal_does_not_leave_the_attempt_open(shop: Shop) -> None:
+    """Refused is final, so no leg is live any more; the attempt is still found and closed."""
+    bought = shop.shopper().buy(LAMP, 2)
+    with atomic() as session:
+        leg = session.scalars(select(StripeLeg)).one()
+        leg.state, leg.stripe_id = "refused", None
+    shop.clock.forward(minutes=3)
+
+    reconcile.sync()
+
+    assert shop.the_order().status == "cancelled"
+    assert shop.product(LAMP).free == 2
+    assert bought.shopper.cart() == [(LAMP, 2)]
