@@ -67,7 +67,6 @@ def test_without_webhooks_and_without_return_the_clock_settles_the_order(
 
 
 @pytest.mark.accept("O19", "V21")
-@pytest.mark.fault("F7")
 def test_a_waiting_page_turns_to_paid_by_itself_and_then_is_quiet(shop: DemoShop, visit: Visit):
     shop.stripe_is_silent(LATE_S)
     maya = visit(shop)
