@@ -57,7 +57,7 @@ def of(case: Dossier) -> Agreement | None:
         [
             Row("State", ours, ledger.state, _same_state(ours, ledger.state)),
             _money("Amount", expected, currency, ledger.amount, ledger.currency),
-            Row("Currency", currency.upper(), ledger.currency, currency == ledger.currency),
+            Row("Currency", currency.upper(), ledger.currency.upper(), currency == ledger.currency),
             _money("Refunded", refunded, currency, ledger.refunded, ledger.currency),
         ],
         now(),

@@ -13,6 +13,7 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from domain.clock import now
 from domain.errors import CannotStore, StripeBusy, StripeUnavailable
 from domain.facts import News, PaymentSucceeded
+from domain.money import display
 from extensions import (
     atomic,
     db,
@@ -164,7 +165,7 @@ def _unmatched(news: News) -> None:
         open_exception(
             "unmatched_payment",
             payment.payment_intent,
-            f"Stripe took {payment.amount} {payment.currency} for checkout {news.attempt_id}, "
+            f"Stripe took {display(payment.amount, payment.currency)} for checkout {news.attempt_id}, "
             "which this shop has no record of.",
             amount=payment.amount,
             currency=payment.currency,

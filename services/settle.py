@@ -18,6 +18,7 @@ from domain import facts as known
 from domain.clock import now
 from domain.errors import ShopError
 from domain.facts import Fact, LegState, News
+from domain.money import display
 from domain.strategies import Moment
 from domain.transitions import (
     Effect,
@@ -38,6 +39,11 @@ from services.exceptions import open_exception
 
 log = structlog.get_logger()
 
+_ROLES = {
+    "settles": "which settles the order",
+    "surplus": "which is too much: the order was already paid",
+    "mismatch": "which is not what was due",
+}
 LOOKS = 5  # how often a mirror may be overtaken before we leave it to the next lane
 
 
@@ -233,7 +239,7 @@ class _Desk:
             self.attempt.id,
             "payment",
             self.cause,
-            f"{fact.payment_intent} took {fact.amount} {fact.currency}: {payment.role}",
+            f"{display(fact.amount, fact.currency)} by {fact.payment_intent}, {_ROLES[payment.role]}",
         )
 
     def _role(self, fact: known.PaymentSucceeded) -> str:
@@ -242,8 +248,8 @@ class _Desk:
             self._raise(
                 "amount_mismatch",
                 fact.payment_intent,
-                f"Paid {fact.amount} {fact.currency}, due {self.attempt.total} "
-                f"{self.attempt.currency}. The order is not paid.",
+                f"Paid {display(fact.amount, fact.currency)}, due "
+                f"{display(self.attempt.total, self.attempt.currency)}. The order is not paid.",
                 fact.amount,
                 fact.currency,
             )
