@@ -161,12 +161,12 @@ def _attempt_of(news: News) -> str | None:
 def _unmatched(news: News) -> None:
     """Money that names an attempt we do not have: a person has to look at it (rule R10)."""
     payment = next(fact for fact in news.facts if isinstance(fact, PaymentSucceeded))
+    took = display(payment.amount, payment.currency)
     with atomic() as session:
         open_exception(
             "unmatched_payment",
             payment.payment_intent,
-            f"Stripe took {display(payment.amount, payment.currency)} for checkout {news.attempt_id}, "
-            "which this shop has no record of.",
+            f"Stripe took {took} for checkout {news.attempt_id}, which this shop has no record of.",
             amount=payment.amount,
             currency=payment.currency,
         )

@@ -235,12 +235,8 @@ class _Desk:
         db.session.add(payment)
         self.payments.append(payment)
         self.changed = True
-        history.noted(
-            self.attempt.id,
-            "payment",
-            self.cause,
-            f"{display(fact.amount, fact.currency)} by {fact.payment_intent}, {_ROLES[payment.role]}",
-        )
+        took = f"{display(fact.amount, fact.currency)} by {fact.payment_intent}"
+        history.noted(self.attempt.id, "payment", self.cause, f"{took}, {_ROLES[payment.role]}")
 
     def _role(self, fact: known.PaymentSucceeded) -> str:
         """What this money is for. Amount and currency must match to the minor unit (rule R8)."""

@@ -9,7 +9,7 @@ from typing import Any
 from domain.clock import now
 from domain.facts import LegState
 from domain.money import display
-from domain.transitions import PAID_STATUSES, Status
+from domain.transitions import PAID_STATUSES, PaymentStatus, Status
 from models import CheckoutAttempt
 from services import checkout, orders
 
@@ -205,6 +205,14 @@ def _words(
     mail = (contact.get("email") or "") if mine else ""
     number = orders.number(order) if order and mine else "your order"
     match state:
+        case "paid" if order and order.refunded:
+            back = display(order.refunded, order.currency) if mine else "Money"
+            return (
+                "We sent money back to you",
+                f"{back} of this order went back the way you paid. Banks can take up to ten days "
+                "to show it.",
+                "This order was refunded.",
+            )
         case "paid":
             hello = f"Thank you, {name}." if name else "Thank you."
             lead = (
@@ -265,9 +273,12 @@ def _steps(case: orders.Dossier, state: str, paid: Any) -> list[Step]:
         status = case.attempt.status if case.order is None else case.order.status
         shipped = status in (Status.SHIPPED, Status.DELIVERED)
         how = f"{paid.method}." if paid and paid.method else "Thank you."
+        received = Step("Payment received", how, "done")
+        if case.order and case.order.payment_status == PaymentStatus.REFUNDED:
+            return [placed, received, Step("Refunded", "All of it.", "done")]
         return [
             placed,
-            Step("Payment received", how, "done"),
+            received,
             Step("Packing", "We pack on the next working day.", "done" if shipped else "now"),
             Step("Shipped", "Tracking link by e-mail.", "now" if shipped else "todo"),
         ]
