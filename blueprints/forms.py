@@ -43,14 +43,13 @@ def _visible(character: str) -> bool:
 def mail_address(text: str) -> str | None:
     """The address as mail servers and Stripe take it, or None if it is none.
 
-    Names of other scripts in front of the @ are refused: few mail servers, and not Stripe, know
-    them. A domain of another script is written in its ASCII form.
+    Names of other scripts in front of the @ have no such form: few mail servers, and not Stripe,
+    know them. A domain of another script has one.
     """
     try:
-        checked = validate_email(text, check_deliverability=False, allow_smtputf8=False)
+        return validate_email(text, check_deliverability=False).ascii_email
     except EmailNotValidError:
         return None
-    return checked.ascii_email
 
 
 def _text(label: str, most: int, missing: str | None) -> StringField:

@@ -89,13 +89,16 @@ def asked(case: orders.Dossier) -> orders.Dossier:
     """The checkout after a quick look at Stripe, if it was not decided yet."""
     if case.attempt.state != "open":
         return case
-    checkout.ask(case.attempt.id)
-    return orders.dossier(case.attempt.id) or case
+    answered = checkout.ask(case.attempt.id)
+    return replace(orders.dossier(case.attempt.id) or case, unsure=not answered)
 
 
-def polled(case: orders.Dossier, look: int) -> orders.Dossier:
-    """The checkout as a waiting page sees it; Stripe is asked now and then."""
-    return asked(case) if look in ASK_STRIPE_AT else case
+def polled(case: orders.Dossier, look: int, *, unsure: bool = False) -> orders.Dossier:
+    """The checkout as a waiting page sees it; Stripe is asked now and then.
+
+    ``unsure`` says that this page's last look at Stripe failed, and nothing is known since.
+    """
+    return asked(case) if look in ASK_STRIPE_AT else replace(case, unsure=unsure)
 
 
 def describe(case: orders.Dossier, *, mine: bool, look: int = 0) -> View:
@@ -126,7 +129,7 @@ def describe(case: orders.Dossier, *, mine: bool, look: int = 0) -> View:
         placed_at=attempt.created_at,
         paid_at=order.paid_at if order else None,
         ends_at=attempt.deadline if attempt.state == "open" else None,
-        mail_by=now() + MAIL_PROMISE if state == "slow" else None,
+        mail_by=_promise(look) if state == "slow" else None,
         reason=_reason(case) if state == "failed" else None,
         asking=asking,
         look=look,
@@ -166,8 +169,8 @@ def _state(case: orders.Dossier, look: int) -> str:
     leg = case.legs[-1] if case.legs else None
     if attempt.status == Status.CANCELLED:
         return "failed" if leg and leg.state == LegState.FAILED else "cancelled"
-    if leg and leg.state == LegState.OPEN and leg.failure:
-        return "failed"
+    if leg and leg.state == LegState.OPEN and leg.failure and not case.unsure:
+        return "failed"  # of an older try perhaps, if Stripe could not be asked just now
     delayed = leg is not None and leg.state == LegState.PROCESSING
     return "slow" if delayed or _waited_s(look) > PATIENT_AFTER_S else "processing"
 
@@ -175,6 +178,17 @@ def _state(case: orders.Dossier, look: int) -> str:
 def _waited_s(look: int) -> float:
     """How long a page that has asked ``look`` times has been waiting, by its own delays."""
     return sum(DELAYS_S[:look]) + DELAYS_S[-1] * max(0, look - len(DELAYS_S))
+
+
+def _promise(look: int) -> datetime:
+    """The clock time by which a mail will have come: the same on every poll of one page."""
+    began = now() - timedelta(seconds=_waited_s(look))
+    return (began + MAIL_PROMISE).replace(second=0, microsecond=0) + timedelta(minutes=1)
+
+
+def turns_slow(look: int) -> bool:
+    """Whether this poll is the first to say that it takes longer than usual."""
+    return _waited_s(look - 1) <= PATIENT_AFTER_S < _waited_s(look)
 
 
 def _contact(case: orders.Dossier) -> dict[str, Any]:
