@@ -77,7 +77,7 @@ def success() -> Page:
     session_id = request.args.get("session_id")
     if not session_id:
         raise _lost_reference()
-    return _landed(orders.dossier(checkout.land(session_id)))
+    return _landed(orders.id_of_session(session_id))
 
 
 @bp.get("/payment/success")
@@ -87,8 +87,7 @@ def payment_success() -> Page:
     payment_intent = request.args.get("payment_intent")
     if not payment_intent:
         raise _lost_reference()
-    case = orders.dossier(orders.id_of_intent(payment_intent))
-    return _landed(case and status_page.asked(case))
+    return _landed(orders.id_of_intent(payment_intent))
 
 
 @bp.get("/checkout/cancel")
@@ -99,10 +98,11 @@ def cancel() -> Page:
     return order_pages.render(case, "checkout/cancel.html")
 
 
-def _landed(case: orders.Dossier | None) -> str:
+def _landed(order_id: str | None) -> str:
+    case = orders.dossier(order_id)
     if case is None:
         raise web.missing()
-    return order_pages.render(case, "checkout/success.html")
+    return order_pages.render(status_page.asked(case), "checkout/success.html")
 
 
 def _lost_reference() -> NotFound:

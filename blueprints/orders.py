@@ -31,9 +31,11 @@ def status(order_id: str) -> str:
     case = orders.dossier(order_id)
     if case is None:
         raise web.missing()
-    view = _view(status_page.polled(case, _look()))
+    look = _look()
+    view = _view(status_page.polled(case, look, unsure="unsure" in request.args))
     decided = not view.asking
-    return render_template("orders/_status.html", view=view, announce=decided, full=decided)
+    news = decided or status_page.turns_slow(look)
+    return render_template("orders/_status.html", view=view, announce=news, full=decided)
 
 
 @bp.post("/orders/<order_id>/retries")
@@ -102,11 +104,12 @@ def _view(case: orders.Dossier) -> status_page.View:
     look, mine = _look(), web.may_see(case)
     view = status_page.describe(case, mine=mine, look=look)
     here: dict[str, Any] = {"order_id": case.attempt.id}
+    following = {**here, "look": look + 1, **({"unsure": 1} if case.unsure else {})}
     origin = current_app.extensions["settings"].public_origin
     may_retry = mine and view.state in ("failed", "expired", "cancelled")
     return replace(
         view,
-        poll_url=url_for("orders.status", **here, look=look + 1) if view.asking else None,
+        poll_url=url_for("orders.status", **following) if view.asking else None,
         check_url=url_for("orders.order", **here),
         refresh_url=url_for("orders.order", **here, look=look + 1) if view.refresh_s else None,
         retry_url=url_for("orders.retry", **here) if may_retry else None,

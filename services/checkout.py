@@ -135,31 +135,17 @@ def release(order_id: str, shopper_id: str) -> None:
         _end_before_next(attempt.id, SHOPPER)
 
 
-def land(session_id: str) -> str | None:
-    """The shopper is back: ask Stripe about this session, within 3 s, and settle.
+def ask(attempt_id: str, cause: Cause = LANDING) -> bool:
+    """The shopper is back: settle with a quick look at Stripe, 3 s at most.
 
-    Returns the order's id, or None for a session that is not ours. Stripe not answering is no
-    error here: the page says that we are still confirming.
+    Says whether Stripe answered. Its silence is no error: the page says that we are confirming.
     """
-    with reading() as session:
-        found = session.execute(
-            select(StripeLeg.attempt_id, CheckoutAttempt.state)
-            .join(CheckoutAttempt, CheckoutAttempt.id == StripeLeg.attempt_id)
-            .where(StripeLeg.stripe_id == session_id)
-        ).first()
-    if found is None:
-        return None
-    if found.state == "open":
-        ask(found.attempt_id)
-    return str(found.attempt_id)
-
-
-def ask(attempt_id: str, cause: Cause = LANDING) -> None:
-    """Settle an attempt with a quick look at Stripe; an unreachable Stripe is only logged."""
     try:
         settle.settle(attempt_id, cause, look=True, quick=True)
     except ShopError as error:
         log.info("checkout.look_failed", attempt=attempt_id, error=error.code)
+        return False
+    return True
 
 
 def _draft(

@@ -42,6 +42,7 @@ class Dossier:
     items: list[OrderItem]
     legs: list[StripeLeg]
     payments: list[Payment]
+    unsure: bool = False  # Stripe was asked and did not answer: what we know may be old
 
     @property
     def has_moved_money(self) -> bool:

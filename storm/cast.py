@@ -358,7 +358,7 @@ class Shopper:
         if self.rng.random() < 0.35:
             return
         self.stage.pause(self.rng.random() * 3)
-        self.ask(f"is back from {page.session_id}", lambda: checkout.land(page.session_id or ""))
+        self.ask(f"is back from {page.session_id}", lambda: checkout.ask(page.attempt_id))
         for _ in range(self.rng.choice((0, 0, 1, 3))):
             self.stage.pause(self.rng.uniform(0.5, 5))
             self.ask("looks again", lambda: checkout.ask(page.attempt_id))

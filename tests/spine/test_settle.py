@@ -118,7 +118,7 @@ def _race(shop: Shop) -> Checkout:
         shop,
         inbox.drain,
         inbox.drain,
-        lambda: checkout.land(bought.session_id),
+        lambda: checkout.ask(bought.order_id),
         lambda: settle.settle(bought.order_id, SYNC, look=True),
         lambda: settle.settle(bought.order_id, Cause("admin", actor="ada"), look=True),
         lambda: settle.settle(bought.order_id, Cause("expiry"), end=True),
