@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from services import check
@@ -60,25 +61,32 @@ class Proof:
 
     # -- soon after the faults stopped
 
-    def nothing_decided_is_pending(self) -> list[Violation]:
-        """Within 300 s nothing is pending that Stripe has decided."""
+    def nothing_is_pending(self, decided: set[str], since_s: float) -> list[Violation]:
+        """What Stripe had ``decided`` by then is settled here, and what had come or was owed by
+        ``since_s`` (seconds since 1970) is applied or carried out."""
         found = []
         states = dict(self.rows("SELECT id, state FROM checkout_attempts"))
-        for intent in self.taken.values():
+        for id, intent in self.taken.items():
             order = intent["metadata"]["checkout_attempt_id"]
-            if states.get(order) == "open" and intent["id"] not in self.open_exceptions:
-                found.append(Violation("liveness", order, f"{intent['id']} is paid, still pending"))
-        sessions = self.world.sandbox.store.objects["checkout.session"]
+            if id in decided - self.open_exceptions and states.get(order) == "open":
+                found.append(Violation("liveness", order, f"{id} is paid, still pending"))
         for session, order in self.rows(
             "SELECT l.stripe_id, a.id FROM checkout_attempts a JOIN stripe_legs l"
-            " ON l.attempt_id = a.id WHERE a.state = 'open' AND l.stripe_id IS NOT NULL"
+            " ON l.attempt_id = a.id WHERE a.state = 'open'"
         ):
-            if sessions[session]["status"] == "expired":
+            if session in decided:
                 found.append(Violation("liveness", order, f"{session} has expired, still pending"))
-        for (event,) in self.rows("SELECT id FROM stripe_events WHERE state IN ('new', 'dead')"):
-            found.append(Violation("liveness", event, "this event was not applied"))
+        then = str(datetime.fromtimestamp(since_s, UTC).replace(tzinfo=None))
+        for event, order, state in self.rows(
+            "SELECT id, COALESCE(attempt_id, id), state FROM stripe_events"
+            " WHERE state IN ('new', 'dead') AND received_at <= ?",
+            then,
+        ):
+            found.append(Violation("liveness", order, f"{event} is still {state}"))
         for kind, order, state in self.rows(
-            "SELECT kind, COALESCE(order_id, ''), state FROM outbox WHERE state <> 'done'"
+            "SELECT kind, COALESCE(order_id, ''), state FROM outbox"
+            " WHERE state <> 'done' AND created_at <= ?",
+            then,
         ):
             found.append(Violation("liveness", order, f"{kind} is still {state}"))
         return found
@@ -87,7 +95,7 @@ class Proof:
 
     def all_of_it(self) -> list[Violation]:
         found = [
-            *self.nothing_decided_is_pending(),
+            *self.nothing_is_pending(decided(self.world), self.world.clock.seconds),
             *self._nothing_is_open(),
             *self._every_payment_has_its_order(),
             *self._every_order_has_its_payment(),
@@ -263,6 +271,18 @@ class Proof:
             Violation("never", about, what)
             for about, what in self.rows("SELECT about, what FROM storm_watch")
         ]
+
+
+def decided(world: World) -> set[str]:
+    """Payments that succeeded at Stripe and sessions that expired there, by now."""
+    world.sandbox.tick()
+    objects = world.sandbox.store.objects
+    return {
+        id
+        for kind, state in (("payment_intent", "succeeded"), ("checkout.session", "expired"))
+        for id, found in objects[kind].items()
+        if found["status"] == state
+    }
 
 
 def _json(text: str) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from storm.cast import STORM, Cast
-from storm.proof import Proof, Violation
+from storm.proof import Proof, Violation, decided
 from storm.world import TTL_MINUTES, World
 
 QUIET_WITHIN_S = 300.0
@@ -44,8 +44,9 @@ def blow(world: World, seed: int, checkouts: int, bug: Bug | None = None) -> Out
         stage.dangers = STORM
         stage.run(until=lambda: cast.left == 0)
         cast.calm_down()
-        stage.run(until_s=stage.clock.seconds + QUIET_WITHIN_S)
-        violations = Proof(world, cast).nothing_decided_is_pending()
+        calm_at, by_then = stage.clock.seconds, decided(world)
+        stage.run(until_s=calm_at + QUIET_WITHIN_S)
+        violations = Proof(world, cast).nothing_is_pending(by_then, calm_at)
         cast.latest = 6.0  # nothing should be left to do but waiting
         rest = max(TTL_MINUTES * 60, world.sandbox.debit_s) + QUIET_WITHIN_S
         stage.run(until_s=stage.clock.seconds + rest)
