@@ -170,6 +170,8 @@ def payment_status(
     if states & {LegState.CREATING, LegState.OPEN}:
         declined = any(leg.failure for leg in seen if leg.state is LegState.OPEN)
         return PaymentStatus.FAILED if declined else PaymentStatus.PENDING
+    if LegState.COMPLETE in states:
+        return PaymentStatus.PENDING  # money came, but not what was due: a person decides
     if seen and seen[-1].state is LegState.FAILED:
         return PaymentStatus.FAILED
     return PaymentStatus.CANCELLED if seen else PaymentStatus.PENDING

@@ -106,7 +106,7 @@ def start(shopper_id: str, contact: Contact, address: Address, delivery: str) ->
     for _ in range(TRIES):
         draft, current = _draft(shopper_id, contact, address, delivery)
         if current and current.fingerprint == draft.fingerprint and current.deadline > now():
-            return _page(current.id)
+            return _same_page(current)
         if current:
             _end_before_next(current.id)
             continue
@@ -122,7 +122,7 @@ def again(order_id: str, shopper_id: str) -> PayPage:
     attempt = _owned(order_id, shopper_id)
     if attempt.state != "open" or attempt.deadline <= now():
         raise Conflict("This checkout has ended. Your basket is as it was; start again from there.")
-    return _page(attempt.id)
+    return _same_page(attempt)
 
 
 def release(order_id: str, shopper_id: str) -> None:
@@ -294,6 +294,18 @@ def _leg(attempt: CheckoutAttempt, number: int, origin: str) -> StripeLeg:
             origin=origin,
         ),
     )
+
+
+def _same_page(attempt: CheckoutAttempt) -> PayPage:
+    """The page that is open already, unless it was paid meanwhile and we have not heard of it."""
+    ask(attempt.id, CHECKOUT)
+    with reading() as session:
+        state = session.scalar(
+            select(CheckoutAttempt.state).where(CheckoutAttempt.id == attempt.id)
+        )
+    if state == "settled":
+        raise AlreadyPaid(attempt.id)
+    return _page(attempt.id)
 
 
 def _page(attempt_id: str) -> PayPage:

@@ -33,9 +33,18 @@ def send(message: EmailMessage) -> Result:
     try:
         with _connect(settings.smtp_url) as server:
             server.send_message(message)
-    except (OSError, smtplib.SMTPServerDisconnected, smtplib.SMTPConnectError) as error:
+    except (OSError, smtplib.SMTPException) as error:
+        if _is_refusal(error):
+            raise
         raise Unreachable(f"mail server: {error}") from error
     return result
+
+
+def _is_refusal(error: Exception) -> bool:
+    """A 5xx is the server's last word; anything else may pass (and is an OSError to smtplib)."""
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        return all(code >= 500 for code, _ in error.recipients.values())
+    return isinstance(error, smtplib.SMTPResponseException) and error.smtp_code >= 500
 
 
 def _connect(url: str) -> smtplib.SMTP:

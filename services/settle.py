@@ -338,8 +338,11 @@ class _Desk:
                 self._move(outcome, decision)
             elif verbose and not self.changed:
                 self._ignored(decision.why)
-        self.attempt.is_processing = self.attempt.state == "open" and any(
-            leg.state == LegState.PROCESSING for leg in self.legs
+        # Out of the shopper's hands: the bank, or a person here, decides; meanwhile the shopper
+        # may buy something else.
+        self.attempt.is_processing = self.attempt.state == "open" and (
+            any(leg.state == LegState.PROCESSING for leg in self.legs)
+            or any(payment.role == "mismatch" for payment in self.payments)
         )
         self._show()
 

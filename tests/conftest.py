@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from flask import Flask
+from jinja2 import FileSystemBytecodeCache
 
 from tests.shop import Shop, TestShops
 
@@ -61,3 +63,16 @@ def postgres_shops(postgres_url: str) -> Iterator[TestShops]:
 def postgres_shop(postgres_shops: TestShops) -> Iterator[Shop]:
     with postgres_shops.opened() as opened:
         yield opened
+
+
+@pytest.fixture(scope="session", autouse=True)
+def templates_compiled_once(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Every test has an app of its own; a third of its time would go into compiling templates."""
+    cache = FileSystemBytecodeCache(str(tmp_path_factory.mktemp("templates")))
+    Flask.jinja_options = {**Flask.jinja_options, "bytecode_cache": cache}
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stripe's SDK waits half a second and more between its tries."""
+    monkeypatch.setattr("stripe._http_client.HTTPClient.INITIAL_DELAY", 0)

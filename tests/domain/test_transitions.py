@@ -106,6 +106,7 @@ def test_somebody_who_ends_a_checkout_cancels_it() -> None:
         ([LegView(LegState.PROCESSING)], PaymentStatus.PROCESSING),
         ([LegView(LegState.FAILED)], PaymentStatus.FAILED),
         ([LegView(LegState.EXPIRED)], PaymentStatus.CANCELLED),
+        ([LegView(LegState.COMPLETE)], PaymentStatus.PENDING),
         ([LegView(LegState.FAILED), LegView(LegState.OPEN)], PaymentStatus.PENDING),
     ],
 )

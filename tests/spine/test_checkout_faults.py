@@ -84,7 +84,7 @@ def test_a_definite_refusal_gives_stock_and_lines_back(
 @pytest.mark.fault("F4")
 @pytest.mark.parametrize("fault", ["effect_then_cut", "error_500", "rate_429", "outage"])
 def test_an_unknown_outcome_keeps_the_hold_and_the_next_press_finds_the_same_session(
-    sqlite_shop: Shop, fault: str, impatient: None
+    sqlite_shop: Shop, fault: str
 ) -> None:
     shop = sqlite_shop
     shopper = shop.shopper()
@@ -105,16 +105,8 @@ def test_an_unknown_outcome_keeps_the_hold_and_the_next_press_finds_the_same_ses
     assert list(sessions) == [again.session_id]
 
 
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The SDK's pauses between its own tries are cut short; how often it tries is not."""
-    monkeypatch.setattr("stripe._http_client.time.sleep", lambda _: None)
-
-
 @pytest.mark.fault("F5")
-def test_a_stored_500_is_searched_before_a_new_key_is_used(
-    sqlite_shop: Shop, impatient: None
-) -> None:
+def test_a_stored_500_is_searched_before_a_new_key_is_used(sqlite_shop: Shop) -> None:
     shop = sqlite_shop
     shopper = shop.shopper()
     shopper.put_in_cart()
@@ -363,3 +355,31 @@ def test_lines_leave_the_cart_at_once_and_come_back_when_let_go(shop: Shop) -> N
     assert shop.product(MUG).held == 0
     assert bought.session["status"] == "expired"
     assert shop.the_order().status == "cancelled"
+
+
+@pytest.mark.accept("X7")
+@pytest.mark.fault("F20")
+def test_a_shopper_whose_payment_did_not_match_can_buy_something_else(shop: Shop) -> None:
+    shopper = shop.shopper()
+    shopper.buy(MUG).pay("wrong_amount")
+    shop.deliver_and_work()
+    assert [e.type for e in shop.exceptions()] == ["amount_mismatch"]
+
+    shopper.buy(LAMP).pay()
+    shop.deliver_and_work()
+
+    assert sorted(order.payment_status for order in shop.rows(Order)) == ["paid", "pending"]
+    assert shop.product(MUG).held == 1  # until a person has decided
+    assert shop.proves()
+
+
+@pytest.mark.fault("F2")
+def test_pressing_pay_again_after_an_unseen_payment_shows_the_order(shop: Shop) -> None:
+    shopper = shop.shopper()
+    bought = shopper.buy()
+    bought.pay()
+
+    answer = shopper.check_out()
+
+    assert answer.location == f"/orders/{bought.order_id}"
+    assert shop.the_order().payment_status == "paid"

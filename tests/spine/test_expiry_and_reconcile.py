@@ -68,7 +68,7 @@ def test_twin_released_before_stripe_was_asked_the_lamp_is_promised_twice(shop: 
 
 
 @pytest.mark.fault("F16")
-def test_while_stripe_cannot_be_asked_the_stock_stays(shop: Shop, impatient: None) -> None:
+def test_while_stripe_cannot_be_asked_the_stock_stays(shop: Shop) -> None:
     bought = shop.shopper().buy(LAMP, 2)
     shop.clock.forward(minutes=61)
     shop.sandbox.chaos.outage = "503"
@@ -82,12 +82,6 @@ def test_while_stripe_cannot_be_asked_the_stock_stays(shop: Shop, impatient: Non
     shop.clock.forward(hours=2)
     reconcile.sync()
     assert shop.product(LAMP).free == 2
-
-
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The SDK's pauses between its own tries are cut short; how often it tries is not."""
-    monkeypatch.setattr("stripe._http_client.time.sleep", lambda _: None)
 
 
 @pytest.mark.accept("X9")

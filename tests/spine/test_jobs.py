@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import signal
+import smtplib
 import subprocess
 import sys
 import threading
@@ -278,3 +279,23 @@ def test_a_mail_server_that_is_down_is_waited_for(shops: TestShops) -> None:
         assert (receipt.state, receipt.tries) == ("new", 0)
         assert "mail server" in (receipt.error or "")
         assert shop.exceptions() == []
+
+
+@pytest.mark.fault("F32")
+def test_a_mail_that_is_refused_for_good_ends_as_a_dead_letter(
+    shops: TestShops, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(_url: str) -> None:
+        raise smtplib.SMTPRecipientsRefused({"maya@example.com": (550, b"no such user")})
+
+    monkeypatch.setattr("services.mail._connect", refused)
+    with shops.opened(smtp_url="smtp://127.0.0.1:1", embedded=False) as shop:
+        shop.shopper().buy().pay()
+        shop.deliver_and_work()
+        for _ in range(8):
+            shop.clock.forward(seconds=61)
+            outbox.drain()
+
+        assert [(r.state, r.tries) for r in shop.receipts()] == [("dead", 8)]
+        assert [e.type for e in shop.exceptions()] == ["dead_effect"]
+        assert shop.the_order().payment_status == "paid"
