@@ -20,7 +20,7 @@ from domain.transitions import Effect
 from extensions import db, reading
 from gateway import current_gateway
 from models import Order
-from services import attempts, inbox, outbox, settle
+from services import attempts, desk, inbox, outbox, settle
 from storm.world import World
 
 
@@ -36,16 +36,16 @@ def no_lock_in_settle(world: World) -> Iterator[None]:
     second payment row, but neither stock that is released twice nor lines that come back twice.
     """
 
-    is_overtaken = settle._Desk.is_overtaken
+    is_overtaken = desk.Desk.is_overtaken
 
-    def read_then_let_go(desk: Any, versions: dict[int, int]) -> bool:
-        answer = is_overtaken(desk, versions)
+    def read_then_let_go(of: Any, versions: dict[int, int]) -> bool:
+        answer = is_overtaken(of, versions)
         session = db.session()
         session.commit()
         session.connection(execution_options={"begin": "BEGIN IMMEDIATE"})
         return answer
 
-    with _patched(settle._Desk, is_overtaken=read_then_let_go):
+    with _patched(desk.Desk, is_overtaken=read_then_let_go):
         yield
 
 
@@ -80,7 +80,7 @@ def dedupe_in_memory(world: World) -> Iterator[None]:
 @contextmanager
 def receipt_per_event(world: World) -> Iterator[None]:
     """The receipt is owed for the event that a session was paid, not for the order that was."""
-    effects = {**settle._EFFECTS, Effect.SEND_RECEIPT: lambda desk: None}
+    effects = {**desk.EFFECTS, Effect.SEND_RECEIPT: lambda of: None}
     mark = settle._mark_applied
 
     def marked(news: Any, attempt_id: str) -> None:
@@ -91,7 +91,7 @@ def receipt_per_event(world: World) -> Iterator[None]:
         if news.type.startswith("checkout.session.") and paid in told:
             outbox.owe("receipt", f"{attempt_id}:{news.event_id}", order_id=attempt_id)
 
-    with _patched(settle, _EFFECTS=effects, _mark_applied=marked):
+    with _patched(desk, EFFECTS=effects), _patched(settle, _mark_applied=marked):
         yield
 
 

@@ -1,0 +1,373 @@
+"""One locked attempt with everything that belongs to it, while facts are applied to it.
+
+Used by ``settle`` alone, inside its transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from flask import current_app
+
+from domain import facts as known
+from domain.clock import now
+from domain.errors import ShopError
+from domain.facts import Fact, LegState
+from domain.money import display
+from domain.strategies import Moment
+from domain.transitions import (
+    Effect,
+    Move,
+    Outcome,
+    PaymentStatus,
+    Status,
+    decide,
+    judge,
+    payment_status,
+)
+from extensions import db
+from models import CheckoutAttempt, Order, Payment, StripeLeg, User
+from services import attempts, history, outbox, refunds, stock
+from services.causes import Cause
+from services.exceptions import open_exception
+
+_ROLES = {
+    "settles": "which settles the order",
+    "surplus": "which is too much: the order was already paid",
+    "mismatch": "which is not what was due",
+}
+
+
+class Desk:
+    """Reads everything once, takes facts one by one, and concludes what follows."""
+
+    def __init__(self, attempt: CheckoutAttempt, cause: Cause, cancelling: bool) -> None:
+        self.attempt = attempt
+        self.cause = cause
+        self.cancelling = cancelling
+        self.order: Order | None = attempts.order_of(attempt.id)
+        self.legs = attempts.legs_of(attempt.id)
+        self.payments = attempts.payments_of(attempt.id)
+        self.refunded = refunds.sum_of([p.payment_intent for p in self.payments if _settles(p)])
+        self.changed = False
+        self.owed_stock: Callable[[list[stock.Line]], None] | None = None
+
+    def is_overtaken(self, versions: dict[int, int]) -> bool:
+        """A mirror may be applied only to the row that it was taken of."""
+        now_there = {leg.id: leg.version for leg in self.legs}
+        return any(now_there.get(leg_id) != version for leg_id, version in versions.items())
+
+    # -- facts
+
+    def take(self, fact: Fact) -> None:
+        if not isinstance(fact, known.RefundSeen) and not self._is_ours(fact):
+            return
+        match fact:
+            case known.PaymentSucceeded():
+                self._take_payment(fact)
+            case known.LegEnded():
+                self._take_ending(fact)
+            case known.LegSeen():
+                self._take_mirror(fact)
+            case known.RefundSeen():
+                if refunds.record(fact, self.attempt.id):
+                    self.changed = True
+                    db.session.flush()
+                    settling = [p.payment_intent for p in self.payments if _settles(p)]
+                    self.refunded = refunds.sum_of(settling)
+
+    def _is_ours(self, fact: known.PaymentSucceeded | known.LegEnded | known.LegSeen) -> bool:
+        """The object must name this attempt, be no other attempt's leg, and Stripe's customer must
+        be this shopper's."""
+        said, customer = fact.origin.attempt_id, fact.origin.customer_id
+        if fact.leg_id and not self._leg(fact.leg_id):
+            said = attempts.owner_of_leg(fact.leg_id) or said
+        expected = None
+        if customer and self.attempt.user_id:
+            user = db.session.get(User, self.attempt.user_id)
+            expected = user.stripe_customer_id if user else None
+        if (said in (None, self.attempt.id)) and (expected is None or customer == expected):
+            return True
+        object_id = fact.payment_intent or fact.leg_id or "unknown"
+        self._raise(
+            "owner_mismatch",
+            object_id,
+            f"{object_id} belongs to attempt {said} and customer {customer}; this order belongs to "
+            f"attempt {self.attempt.id} and customer {expected}. Nothing was changed.",
+        )
+        return False
+
+    def _take_payment(self, fact: known.PaymentSucceeded) -> None:
+        seen = next((p for p in self.payments if p.payment_intent == fact.payment_intent), None)
+        if seen:
+            if fact.method and not seen.method:
+                seen.method, seen.charge_id = fact.method, fact.charge_id
+            self._ignored(f"{fact.payment_intent} is already recorded: one payment, told twice")
+            return
+        leg = self._leg(fact.leg_id) or self._leg_of_intent(fact.payment_intent)
+        payment = Payment(
+            payment_intent=fact.payment_intent,
+            attempt_id=self.attempt.id,
+            leg_id=leg.id if leg else None,
+            amount=fact.amount,
+            currency=fact.currency,
+            role=self._role(fact),
+            method=fact.method,
+            charge_id=fact.charge_id,
+            lane=self.cause.lane,
+            created_at=now(),
+        )
+        db.session.add(payment)
+        self.payments.append(payment)
+        self.changed = True
+        took = f"{display(fact.amount, fact.currency)} by {fact.payment_intent}"
+        history.noted(self.attempt.id, "payment", self.cause, f"{took}, {_ROLES[payment.role]}")
+
+    def _role(self, fact: known.PaymentSucceeded) -> str:
+        """What this money is for. Amount and currency must match to the minor unit (rule R8)."""
+        if not amount_matches(fact, self.attempt):
+            self._raise(
+                "amount_mismatch",
+                fact.payment_intent,
+                f"Paid {display(fact.amount, fact.currency)}, due "
+                f"{display(self.attempt.total, self.attempt.currency)}. The order is not paid.",
+                fact.amount,
+                fact.currency,
+            )
+            return "mismatch"
+        if self._settling():
+            self._raise(
+                "duplicate_payment",
+                fact.payment_intent,
+                "This order was already paid by another payment; what is left of this one is "
+                "refunded.",
+                fact.amount,
+                fact.currency,
+            )
+            refunds.owe(fact.payment_intent, self.attempt.id, "paid twice")
+            return "surplus"
+        return "settles"
+
+    def _take_ending(self, fact: known.LegEnded) -> None:
+        leg = self._leg(fact.leg_id) or self._adopt(fact.leg_id, fact.payment_intent, fact)
+        if leg is None:
+            self._ignored(f"{fact.leg_id} is no leg of this order; its session decides")
+            return
+        if fact.payment_intent and not leg.payment_intent:
+            leg.payment_intent = fact.payment_intent
+        if fact.address and self.order and not self.order.address:
+            self.order.address = fact.address
+        if LegState(leg.state).is_final:
+            self._ignored(f"{fact.leg_id} has already ended as {leg.state}")
+            return
+        self._set_leg(leg, fact.state)
+
+    def _take_mirror(self, fact: known.LegSeen) -> None:
+        leg = self._leg(fact.leg_id) or self._adopt(fact.leg_id, fact.payment_intent, fact)
+        if leg is None or LegState(leg.state).is_final:
+            return
+        if fact.payment_intent:
+            leg.payment_intent = fact.payment_intent
+        if (leg.state, leg.failure) != (fact.state, fact.failure):
+            leg.failure = fact.failure
+            self._set_leg(leg, fact.state)
+
+    def _set_leg(self, leg: StripeLeg, state: LegState) -> None:
+        leg.state = state
+        leg.version += 1
+        self.changed = True
+
+    def _leg(self, stripe_id: str | None) -> StripeLeg | None:
+        return next((leg for leg in self.legs if stripe_id and leg.stripe_id == stripe_id), None)
+
+    def _leg_of_intent(self, intent: str) -> StripeLeg | None:
+        return next((leg for leg in self.legs if leg.payment_intent == intent), None)
+
+    def _adopt(
+        self, stripe_id: str, intent: str | None, fact: known.LegEnded | known.LegSeen
+    ) -> StripeLeg | None:
+        """A session that carries our metadata but is in no row: the answer to our call was lost,
+        or somebody else opened it. An intent's own ending is no leg of a hosted checkout."""
+        if fact.origin.attempt_id != self.attempt.id or stripe_id == intent:
+            return None
+        leg = next((leg for leg in self.legs if leg.state == LegState.CREATING), None)
+        if leg is None:
+            leg = StripeLeg(
+                attempt_id=self.attempt.id,
+                is_ours=False,
+                amount=self.attempt.total,
+                currency=self.attempt.currency,
+                state=LegState.OPEN,
+                deadline=self.attempt.deadline,
+                version=1,
+            )
+            db.session.add(leg)
+            self.legs.append(leg)
+        leg.stripe_id = stripe_id
+        leg.payment_intent = intent
+        return leg
+
+    # -- what follows
+
+    def conclude(self, *, verbose: bool) -> None:
+        """Let the table say what the rows amount to, and do what it owes."""
+        outcome = judge(
+            due=self.attempt.total,
+            settled_amount=self._settling(),
+            legs=[leg.view for leg in self.legs],
+            cancelling=self.cancelling,
+        )
+        if outcome:
+            decision = decide(Status(self.attempt.status), outcome)
+            if isinstance(decision, Move):
+                self._move(outcome, decision)
+            elif verbose and not self.changed:
+                self._ignored(decision.why)
+        # Out of the shopper's hands: the bank, or a person here, decides; meanwhile the shopper
+        # may buy something else.
+        self.attempt.is_processing = self.attempt.state == "open" and (
+            any(leg.state == LegState.PROCESSING for leg in self.legs)
+            or any(payment.role == "mismatch" for payment in self.payments)
+        )
+        self._show()
+
+    def _move(self, outcome: Outcome, move: Move) -> None:
+        if Effect.RETAKE_STOCK in move.effects and not self._take_back():
+            return
+        if outcome is Outcome.PAID:
+            self.order = self.order or attempts.ensure_order(
+                self.attempt, Moment.PAYMENT, self.cause
+            )
+        before = Status(self.attempt.status)
+        self.attempt.status = move.to
+        self.attempt.state = "settled" if outcome is Outcome.PAID else "closed"
+        self.attempt.closed_at = now()
+        self.changed = True
+        history.moved(self.attempt.id, before, move.to, self.cause, detail=str(outcome))
+        if outcome is Outcome.PAID:
+            self._confirm()
+        for effect in move.effects:
+            EFFECTS[effect](self)
+
+    def _confirm(self) -> None:
+        assert self.order is not None
+        paid = next((p for p in self.payments if _settles(p)), None)
+        self.order.payment_intent = paid.payment_intent if paid else None
+        self.order.paid_at = self.order.locked_at = now()
+        self.order.paid_lane = self.cause.lane
+        self.order.is_provisional = False
+
+    def _take_back(self) -> bool:
+        """Late money: hold the stock again, or leave the payment to a person (rule R9)."""
+        reason = None
+        if attempts.bought_or_out_again(self.attempt):
+            reason = "the same lines were checked out again meanwhile"
+        else:
+            try:
+                with db.session.begin_nested():
+                    stock.hold(self.attempt.lines)
+            except ShopError as error:
+                reason = error.message
+        if reason is None:
+            self.attempt.hold = "held"
+            return True
+        for payment in self.payments:
+            if _settles(payment):
+                payment.role = "surplus"
+                self._raise(
+                    "late_payment",
+                    payment.payment_intent,
+                    f"Paid after this order had ended, and it cannot be filled: {reason}",
+                    payment.amount,
+                    payment.currency,
+                )
+                if current_app.extensions["settings"].late_payment == "refund":
+                    refunds.owe(payment.payment_intent, self.attempt.id, "paid too late")
+        return False
+
+    def _show(self) -> None:
+        """Write what the shopper and the admin see, if it changed."""
+        order = self.order
+        if order is None:
+            return
+        decided = self.attempt.state != "open"
+        live = [leg for leg in self.legs if leg.failure]
+        shown = {
+            "status": self.attempt.status,
+            "payment_status": self.payment_status(),
+            "failure_reason": live[-1].failure if live and not order.paid_at else None,
+            "sync_status": "synced" if decided else "syncing",
+            "refunded": self.refunded if order.paid_at else 0,
+        }
+        if any(getattr(order, name) != value for name, value in shown.items()):
+            for name, value in shown.items():
+                setattr(order, name, value)
+            order.version += 1
+
+    def payment_status(self) -> PaymentStatus:
+        return payment_status(
+            legs=[leg.view for leg in self.legs],
+            paid=self.attempt.state == "settled",
+            paid_amount=self._settling() or 0,
+            refunded=self.refunded,
+        )
+
+    def _settling(self) -> int | None:
+        amounts = [payment.amount for payment in self.payments if _settles(payment)]
+        return sum(amounts) if amounts else None
+
+    def _ignored(self, why: str) -> None:
+        if self.cause.event_id:
+            history.noted(self.attempt.id, "ignored", self.cause, why)
+
+    def _raise(
+        self,
+        type_: str,
+        object_id: str,
+        detail: str,
+        amount: int | None = None,
+        currency: str | None = None,
+    ) -> None:
+        self.changed = True
+        open_exception(
+            type_, object_id, detail, order_id=self.attempt.id, amount=amount, currency=currency
+        )
+
+    # -- effects
+
+    def release_stock(self) -> None:
+        if self.attempt.hold == "held":
+            self.attempt.hold = "released"
+            self.owed_stock = stock.release
+
+    def sell_stock(self) -> None:
+        self.attempt.hold = "sold"
+        self.owed_stock = stock.sell
+
+    def return_lines(self) -> None:
+        attempts.return_lines(self.attempt)
+
+    def take_lines(self) -> None:
+        attempts.take_lines(self.attempt)
+
+    def send_receipt(self) -> None:
+        outbox.owe("receipt", self.attempt.id, order_id=self.attempt.id)
+
+
+def _settles(payment: Payment) -> bool:
+    return payment.role == "settles"
+
+
+def amount_matches(fact: known.PaymentSucceeded, attempt: CheckoutAttempt) -> bool:
+    """Whether exactly what is due was paid, in its currency."""
+    return fact.amount == attempt.total and fact.currency == attempt.currency
+
+
+EFFECTS = {
+    Effect.SELL_STOCK: Desk.sell_stock,
+    Effect.RELEASE_STOCK: Desk.release_stock,
+    Effect.RETURN_LINES: Desk.return_lines,
+    Effect.TAKE_LINES: Desk.take_lines,
+    Effect.SEND_RECEIPT: Desk.send_receipt,
+    Effect.RETAKE_STOCK: lambda desk: None,  # done before the move, which depends on it
+}
