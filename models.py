@@ -202,8 +202,7 @@ class CheckoutAttempt(Model):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
     closed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  # settled or given up
     purged_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    next_look_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  # the reconciler's backoff
-    looks: Mapped[int] = mapped_column(default=0)
+    next_look_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  # by the reconciler
 
     @property
     def strategy(self) -> Strategy:
@@ -387,6 +386,7 @@ class Refund(Model):
     currency: Mapped[str | None] = mapped_column(Currency)
     state: Mapped[str] = mapped_column(String(16), default="asked")
     reason: Mapped[str] = mapped_column(String(200), default="")
+    generation: Mapped[int] = mapped_column(default=1)  # of the idempotency key
     version: Mapped[int] = mapped_column(default=1)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
 

@@ -147,7 +147,7 @@ def _look_at(attempt_id: str, cause: Cause, tally: Tally, *, end: bool) -> None:
         log.error("sync.order_refused", order=attempt_id, error=error.message)
     except Exception:
         log.exception("sync.order_failed", order=attempt_id)
-    _note_look(attempt_id)
+    _note_look(attempt_id, answered=outcome != "error")
     log.info("sync.order", order=attempt_id, lane=cause.lane, outcome=outcome)
     if outcome == "error":
         tally.failed += 1
@@ -158,21 +158,23 @@ def _look_at(attempt_id: str, cause: Cause, tally: Tally, *, end: bool) -> None:
 
 
 @retrying
-def _note_look(attempt_id: str) -> None:
-    """Count the look, on error too, and put the next one further away each time."""
-    settings = current_app.extensions["settings"]
+def _note_look(attempt_id: str, *, answered: bool) -> None:
+    """Count the look, on error too, and say when the next one is due.
+
+    Steady, so that whatever Stripe decides is seen within minutes; only a payment that the bank
+    has under way for days is asked about ever more rarely.
+    """
     moment = now()
+    wait_s: float = current_app.extensions["settings"].reconcile_seconds
     with atomic() as session:
         attempt = session.scalar(select(CheckoutAttempt).where(CheckoutAttempt.id == attempt_id))
         if attempt is None:
             return
-        attempt.looks += 1
-        # Steady until the deadline, so that a payment is seen within minutes; then ever rarer.
-        wait = settings.reconcile_seconds
-        if attempt.deadline <= moment:
-            wait = min(wait * 2 ** min(attempt.looks, 10), LONGEST_LOOK_S)
-        attempt.next_look_at = moment + timedelta(seconds=wait)
-        if attempt.state == "open" and attempt.deadline > moment:
+        if answered and attempt.is_processing:
+            age_s = (moment - attempt.created_at).total_seconds()
+            wait_s = max(wait_s, min(age_s / 10, LONGEST_LOOK_S))
+        attempt.next_look_at = moment + timedelta(seconds=wait_s)
+        if attempt.deadline > moment:
             attempt.next_look_at = min(attempt.next_look_at, attempt.deadline)
         session.execute(
             update(Order)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import uuid
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
-from domain.errors import StripeRefused
+from domain.clock import now
+from domain.errors import StripeRefused, StripeReplayedFailure
 from domain.facts import RefundSeen
-from extensions import atomic, db, reading
+from extensions import atomic, db, insert_once, reading
 from gateway import current_gateway
 from models import OutboxMessage, Refund
 from services import outbox
@@ -62,37 +63,59 @@ def sum_of(payment_intents: list[str]) -> int:
 
 @outbox.handles("refund")
 def carry_out(message: OutboxMessage) -> outbox.Result:
-    """Refund what is left of a payment. The row and its key are written before the call."""
+    """Refund what is left of a payment. The row and its key are committed before the call, and the
+    row's id follows from the message, so that asking again asks for the same refund."""
     intent, order_id = message.key, message.order_id or ""
-    with atomic() as session:
-        row = session.scalar(
-            select(Refund).where(
-                Refund.payment_intent == intent, Refund.reason == message.payload["reason"]
-            )
-        )
-        if row is None:
-            row = Refund(
-                id=str(uuid.uuid4()),
-                payment_intent=intent,
-                order_id=order_id,
-                reason=message.payload["reason"],
-            )
-            session.add(row)
-        row_id = row.id
+    row = _row(message)
     try:
-        fact = current_gateway().refund_rest(intent, row=row_id, key=f"refund:{row_id}")
-    except StripeRefused as refusal:
-        # Usually: nothing left to refund, because somebody did it in the dashboard. Look.
-        seen = current_gateway().refunds_of(intent)
-        if not seen:
+        facts = [_ask(row)]
+    except StripeReplayedFailure:
+        # The key repeats a failure. Was the refund made all the same? If not, a new key may ask.
+        facts = current_gateway().refunds_of(intent)
+        if row.id not in [fact.our_row for fact in facts]:
+            _next_generation(row)
             raise
-        with atomic():
-            for refund in seen:
-                record(refund, order_id)
-        return {"refused": refusal.message, "refunds": [refund.refund_id for refund in seen]}
+    except StripeRefused:
+        # Usually: nothing left to refund, because somebody did it in the dashboard. Look.
+        facts = current_gateway().refunds_of(intent)
+        if not facts:
+            raise
     with atomic():
-        record(fact, order_id)
-    return {"refund": fact.refund_id, "amount": fact.amount}
+        for fact in facts:
+            record(fact, order_id)
+    return {"refunds": [fact.refund_id for fact in facts]}
+
+
+def _row(message: OutboxMessage) -> Refund:
+    row_id = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{message.kind}:{message.key}"))
+    with atomic() as session:
+        insert_once(
+            Refund,
+            id=row_id,
+            payment_intent=message.key,
+            order_id=message.order_id,
+            state="asked",
+            reason=message.payload["reason"],
+            generation=1,
+            version=1,
+            created_at=now(),
+        )
+        return session.scalars(select(Refund).where(Refund.id == row_id)).one()
+
+
+def _ask(row: Refund) -> RefundSeen:
+    key = f"refund:{row.id}:g{row.generation}"
+    return current_gateway().refund_rest(row.payment_intent, row=row.id, key=key)
+
+
+def _next_generation(row: Refund) -> None:
+    with atomic() as session:
+        session.execute(
+            update(Refund)
+            .where(Refund.id == row.id, Refund.generation == row.generation)
+            .values(generation=row.generation + 1)
+            .execution_options(synchronize_session=False)
+        )
 
 
 def of_order(order_id: str) -> list[Refund]:

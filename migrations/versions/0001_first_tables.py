@@ -116,6 +116,7 @@ def upgrade():
     sa.Column('currency', sa.String(length=3), nullable=True),
     sa.Column('state', sa.String(length=16), nullable=False),
     sa.Column('reason', sa.String(length=200), nullable=False),
+    sa.Column('generation', sa.Integer(), nullable=False),
     sa.Column('version', sa.Integer(), nullable=False),
     sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_refunds')),
@@ -231,7 +232,6 @@ def upgrade():
     sa.Column('closed_at', sa.DateTime(timezone=True), nullable=True),
     sa.Column('purged_at', sa.DateTime(timezone=True), nullable=True),
     sa.Column('next_look_at', sa.DateTime(timezone=True), nullable=True),
-    sa.Column('looks', sa.Integer(), nullable=False),
     sa.ForeignKeyConstraint(['cart_id'], ['carts.id'], name=op.f('fk_checkout_attempts_cart_id'), ondelete='SET NULL'),
     sa.ForeignKeyConstraint(['user_id'], ['users.id'], name=op.f('fk_checkout_attempts_user_id')),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_checkout_attempts'))

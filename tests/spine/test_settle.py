@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 
 import pytest
+import stripe
 from sqlalchemy import delete, event, select
 
 from domain.facts import LegSeen, LegState, News, Origin
@@ -530,3 +531,42 @@ def test_a_mirror_of_an_ended_leg_is_not_applied(shop: Shop) -> None:
 
     with reading() as session:
         assert session.scalars(select(StripeLeg.state)).one() == "complete"
+
+
+@pytest.mark.fault("F5", "F17")
+def test_a_refund_whose_500_stripe_keeps_is_asked_for_with_a_new_key(shop: Shop) -> None:
+    bought = shop.shopper().buy()
+    bought.pay()
+    shop.deliver_and_work()
+    total = shop.the_order().total
+    second = shop.pay_elsewhere(bought.order_id, total)
+    shop.sandbox.chaos.stored_500 = {"next": 1, "only": "POST /v1/refunds"}
+
+    shop.deliver_and_work()
+    for _ in range(3):
+        shop.clock.forward(seconds=61)
+        shop.deliver_and_work()
+
+    refunds = [r for r in shop.sandbox.ledger()["refunds"] if r["payment_intent"] == second]
+    assert [(r["amount"], r["status"]) for r in refunds] == [(total, "succeeded")]
+    assert shop.proves()
+
+
+@pytest.mark.accept("X4")
+@pytest.mark.fault("F10", "F23")
+def test_a_refund_from_the_dashboard_that_is_told_before_its_payment_counts(shop: Shop) -> None:
+    bought = shop.shopper().buy()
+    intent = bought.pay()["session"]["payment_intent"]
+    client = stripe.StripeClient("sk_test_x", base_addresses={"api": shop.sandbox.url})
+    client.v1.refunds.create({"payment_intent": intent, "amount": 500})
+
+    shop.deliver_type("refund.created")
+    shop.work()
+    shop.deliver_type("charge.refunded")
+    shop.work()
+    shop.deliver_and_work()
+
+    order = shop.the_order()
+    assert (order.payment_status, order.refunded) == ("partially_refunded", 500)
+    assert order.status == "payment_confirmed"
+    assert shop.proves()
