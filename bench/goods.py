@@ -103,7 +103,7 @@ class ShopTables:
                 "checkout_attempts",
                 "id cart_id shopper_id strategy payment_ui fingerprint snapshot currency subtotal "
                 "shipping total state status is_processing hold lines_out deadline created_at "
-                "next_look_at looks",
+                "next_look_at",
                 (
                     (
                         *(one.attempt_id, cart, str(uuid.uuid4()), "order_first", "hosted"),
@@ -117,7 +117,7 @@ class ShopTables:
                             }
                         ),
                         *(CURRENCY, SUBTOTAL, SHIPPING, TOTAL, "open", "pending_payment", False),
-                        *("held", True, deadline, moment, deadline, 0),
+                        *("held", True, deadline, moment, deadline),
                     )
                     for one, cart in zip(waiting, carts, strict=True)
                 ),
