@@ -20,7 +20,16 @@ import commands
 import logs
 from config import Settings, SettingsError
 from domain.errors import ShopError, UnverifiedEvent
-from extensions import csrf, db, doorbell, htmx, in_transaction, limiter, migrate, tune_sqlite
+from extensions import (
+    csrf,
+    db,
+    doorbell,
+    htmx,
+    in_transaction,
+    limiter,
+    migrate,
+    tune_sqlite,
+)
 from gateway import StripeGateway
 
 log = structlog.get_logger()
@@ -80,7 +89,8 @@ def _engine_options(url: str) -> dict[str, Any]:
     if url.startswith("sqlite"):
         return {}
     # Small database plans allow 20 connections: two web processes and a worker fit.
-    return {"pool_pre_ping": True, "pool_size": 5, "max_overflow": 3, "pool_recycle": 1800}
+    # No overflow: those connections would be opened and closed with every burst of requests.
+    return {"pool_pre_ping": True, "pool_size": 8, "max_overflow": 0, "pool_recycle": 1800}
 
 
 def _wire(app: Flask, settings: Settings, transport: Any) -> None:

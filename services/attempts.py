@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import bindparam, delete, func, select, update
 
 from domain.clock import now
 from domain.strategies import Moment
@@ -20,33 +20,30 @@ from services.causes import Cause
 
 MOST_PER_LINE = 99
 
+# Built once: every event asks these, and building a statement costs more than sending it.
+_THIS: Any = bindparam("attempt")
+_LOCK = select(CheckoutAttempt).where(CheckoutAttempt.id == _THIS).with_for_update()
+_ORDER = select(Order).where(Order.id == _THIS)
+_LEGS = select(StripeLeg).where(StripeLeg.attempt_id == _THIS).order_by(StripeLeg.id)
+_PAYMENTS = select(Payment).where(Payment.attempt_id == _THIS).order_by(Payment.id)
+
 
 def lock(attempt_id: str) -> CheckoutAttempt | None:
     """The attempt, locked until the transaction ends (SQLite locks the whole file already)."""
-    return db.session.scalar(
-        select(CheckoutAttempt).where(CheckoutAttempt.id == attempt_id).with_for_update()
-    )
+    return db.session.scalar(_LOCK, {"attempt": attempt_id})
 
 
 def order_of(attempt_id: str) -> Order | None:
-    return db.session.scalar(select(Order).where(Order.id == attempt_id))
+    return db.session.scalar(_ORDER, {"attempt": attempt_id})
 
 
 def legs_of(attempt_id: str) -> list[StripeLeg]:
     """Oldest first."""
-    return list(
-        db.session.scalars(
-            select(StripeLeg).where(StripeLeg.attempt_id == attempt_id).order_by(StripeLeg.id)
-        )
-    )
+    return list(db.session.scalars(_LEGS, {"attempt": attempt_id}))
 
 
 def payments_of(attempt_id: str) -> list[Payment]:
-    return list(
-        db.session.scalars(
-            select(Payment).where(Payment.attempt_id == attempt_id).order_by(Payment.id)
-        )
-    )
+    return list(db.session.scalars(_PAYMENTS, {"attempt": attempt_id}))
 
 
 def owner_of_leg(stripe_id: str) -> str | None:

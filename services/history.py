@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from sqlalchemy import insert
-
 from domain.clock import now
 from domain.transitions import Status
 from extensions import db
@@ -22,8 +20,9 @@ def noted(order_id: str, kind: str, cause: Cause, detail: str) -> None:
 
 
 def _write(order_id: str, kind: str, cause: Cause, detail: str, **statuses: Status | None) -> None:
-    db.session.execute(
-        insert(OrderEvent).values(
+    # Added, not executed: the one flush of a transaction writes all its rows in one statement.
+    db.session.add(
+        OrderEvent(
             order_id=order_id,
             kind=kind,
             cause=cause.lane,

@@ -16,10 +16,10 @@ from domain.facts import News, PaymentSucceeded
 from domain.money import display
 from extensions import (
     atomic,
-    db,
     doorbell,
     inserting_once,
     is_postgresql,
+    one_statement,
     reading,
     retrying,
 )
@@ -46,33 +46,33 @@ def receive(event: VerifiedEvent, lane: str = "webhook") -> bool:
     sends it again. Receiving the same event twice is a no-op, in any process, at any time.
     """
     try:
-        with db.engine.begin() as connection:
-            stored = connection.execute(_insert(event, lane)).first() is not None
+        with one_statement() as connection:
+            row = connection.execute(inserting_once(StripeEvent), _row(event, lane)).first()
     except SQLAlchemyError as error:
         log.error("inbox.cannot_store", event_id=event.id, error=type(error).__name__)
         raise CannotStore("The event could not be stored. Send it again.") from error
+    stored = row is not None
     if stored and not event.ignored:
         doorbell.ring("drain_inbox")
     return stored
 
 
-def _insert(event: VerifiedEvent, lane: str) -> Any:
+def _row(event: VerifiedEvent, lane: str) -> dict[str, Any]:
     moment = now()
-    return inserting_once(
-        StripeEvent,
-        id=event.id,
-        type=event.type,
-        object_id=event.object_id,
-        api_version=event.api_version,
-        livemode=event.livemode,
-        payload=event.payload,
-        lane=lane,
-        state="ignored" if event.ignored else "new",
-        error=event.ignored,
-        tries=0,
-        next_at=moment,
-        received_at=moment,
-    )
+    return {
+        "id": event.id,
+        "type": event.type,
+        "object_id": event.object_id,
+        "api_version": event.api_version,
+        "livemode": event.livemode,
+        "payload": event.payload,
+        "lane": lane,
+        "state": "ignored" if event.ignored else "new",
+        "error": event.ignored,
+        "tries": 0,
+        "next_at": moment,
+        "received_at": moment,
+    }
 
 
 def drain() -> int:

@@ -8,9 +8,10 @@ commits state, stock, history, inbox and outbox in one transaction.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import structlog
-from sqlalchemy import update
+from sqlalchemy import bindparam, update
 
 from domain import facts as known
 from domain.clock import now
@@ -127,9 +128,14 @@ def _apply(
 
 def _mark_applied(news: News, attempt_id: str) -> None:
     """The event is done in the very transaction that applied its facts, and not before."""
-    db.session.execute(
-        update(StripeEvent)
-        .where(StripeEvent.id == news.event_id)
-        .values(state="done", attempt_id=attempt_id, applied_at=now(), error=None)
-        .execution_options(synchronize_session=False)
+    db.session.execute(_APPLIED, {"event": news.event_id, "attempt": attempt_id, "moment": now()})
+
+
+_events: Any = StripeEvent.__table__
+_APPLIED = (
+    update(_events)
+    .where(_events.c.id == bindparam("event"))
+    .values(
+        state="done", attempt_id=bindparam("attempt"), applied_at=bindparam("moment"), error=None
     )
+)

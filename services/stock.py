@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 
 from domain.errors import OutOfStock
 from extensions import db
@@ -16,13 +16,21 @@ from models import Product
 
 Line = dict[str, Any]
 
+_products: Any = Product.__table__
+_c: Any = _products.c
+_n: Any = bindparam("n")
+_ONE = update(_products).where(_c.id == bindparam("product"))
+_HOLD = _ONE.where(_c.on_hand - _c.held >= _n).values(held=_c.held + _n)
+_RELEASE = _ONE.where(_c.held >= _n).values(held=_c.held - _n)
+_SELL = _ONE.where(_c.held >= _n).values(
+    on_hand=_c.on_hand - _n, held=_c.held - _n, sold=_c.sold + _n
+)
+
 
 def hold(lines: Iterable[Line]) -> None:
     """Set units aside. Raises OutOfStock; the caller's transaction rolls back what was held."""
     for line in _in_order(lines):
-        n = line["quantity"]
-        taken = _change(line, Product.on_hand - Product.held >= n, held=Product.held + n)
-        if not taken:
+        if not db.session.execute(_HOLD, _units(line)).rowcount:  # type: ignore[attr-defined]
             left = db.session.scalar(
                 select(Product.on_hand - Product.held).where(Product.id == line["product_id"])
             )
@@ -31,40 +39,23 @@ def hold(lines: Iterable[Line]) -> None:
 
 def release(lines: Iterable[Line]) -> None:
     """Give held units back."""
-    for line in _in_order(lines):
-        n = line["quantity"]
-        _must(_change(line, Product.held >= n, held=Product.held - n), line)
+    _move(_RELEASE, lines)
 
 
 def sell(lines: Iterable[Line]) -> None:
     """Held units leave the house."""
-    for line in _in_order(lines):
-        n = line["quantity"]
-        _must(
-            _change(
-                line,
-                Product.held >= n,
-                on_hand=Product.on_hand - n,
-                held=Product.held - n,
-                sold=Product.sold + n,
-            ),
-            line,
-        )
+    _move(_SELL, lines)
 
 
-def _change(line: Line, condition: Any, **values: Any) -> bool:
-    statement = (
-        update(Product)
-        .where(Product.id == line["product_id"], condition)
-        .values(**values)
-        .execution_options(synchronize_session=False)
-    )
-    return bool(db.session.execute(statement).rowcount)  # type: ignore[attr-defined]
+def _move(statement: Any, lines: Iterable[Line]) -> None:
+    units = [_units(line) for line in _in_order(lines)]
+    if db.session.execute(statement, units).rowcount != len(units):  # type: ignore[attr-defined]
+        skus = ", ".join(line["sku"] for line in lines)
+        raise RuntimeError(f"stock of {skus} does not add up: run `flask check`")
 
 
-def _must(changed: bool, line: Line) -> None:
-    if not changed:
-        raise RuntimeError(f"stock of {line['sku']} does not add up: run `flask check`")
+def _units(line: Line) -> dict[str, int]:
+    return {"product": line["product_id"], "n": line["quantity"]}
 
 
 def _in_order(lines: Iterable[Line]) -> list[Line]:

@@ -305,10 +305,10 @@ def test_twin_without_the_key_a_hundred_copies_are_a_hundred_events(
     shop = postgres_shop
     checkout = shop.shopper().buy()
     numbers = iter(range(10_000))
-    real = inbox._insert
+    real = inbox._row
     monkeypatch.setattr(
         inbox,
-        "_insert",
+        "_row",
         lambda event, lane: real(replace(event, id=f"{event.id}_{next(numbers)}"), lane),
     )
 
