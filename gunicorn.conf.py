@@ -23,5 +23,6 @@ threads = 8  # enough to wait in; each may hold one connection to the database
 timeout = 30  # seconds; Stripe is given less than that in any request
 graceful_timeout = 20  # seconds to finish requests; a dyno is killed 30 s after SIGTERM
 keepalive = 75  # seconds; longer than the usual 60 s of a proxy, so that the proxy closes first
+control_socket_disable = True  # one file for every gunicorn of a user; signals are enough for us
 # A heartbeat on a slow disk would look like a hung worker.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
