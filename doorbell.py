@@ -20,6 +20,9 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 from rq.job import Job
 from rq.serializers import JSONSerializer
+from rq.timeouts import JobTimeoutException as HungJob
+
+__all__ = ["Doorbell", "ForgedJob", "HungJob", "ShopJob"]
 
 log = structlog.get_logger()
 
@@ -94,12 +97,15 @@ class Doorbell:
         )
         app.extensions["doorbell"] = self
 
-    def enqueue(self, name: str, *ids: str) -> bool:
-        """Put a job on the queue; False when Redis does not answer, which is never an error."""
+    def enqueue(self, name: str, *, within_s: int | None = None) -> bool:
+        """Put a job on the queue; False when Redis does not answer, which is never an error.
+
+        A job that nobody took ``within_s`` seconds is dropped: the next one is there by then.
+        """
         try:
             self.queue.enqueue(
                 JOBS[name],
-                *ids,
+                ttl=within_s,
                 result_ttl=RESULT_TTL_S,
                 failure_ttl=FAILURE_TTL_S,
                 retry=rq.Retry(max=3),

@@ -57,6 +57,7 @@ class Effect(StrEnum):
     RETURN_LINES = "return_lines"
     TAKE_LINES = "take_lines"
     SEND_RECEIPT = "send_receipt"
+    TELL_FAILURE = "tell_failure"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,9 @@ TABLE: dict[tuple[Status, Outcome], Move] = {
     (Status.PENDING_PAYMENT, Outcome.PAID): _CONFIRM,
     (Status.PENDING_PAYMENT, Outcome.EXPIRED): Move(Status.EXPIRED, _GIVE_BACK),
     (Status.PENDING_PAYMENT, Outcome.CANCELLED): Move(Status.CANCELLED, _GIVE_BACK),
-    (Status.PENDING_PAYMENT, Outcome.FAILED): Move(Status.CANCELLED, _GIVE_BACK),
+    (Status.PENDING_PAYMENT, Outcome.FAILED): Move(
+        Status.CANCELLED, (Effect.TELL_FAILURE, *_GIVE_BACK)
+    ),
     (Status.EXPIRED, Outcome.PAID): _LATE,
     (Status.CANCELLED, Outcome.PAID): _LATE,
     (Status.EXPIRED, Outcome.RETRIED): _TAKE_AGAIN,

@@ -54,8 +54,8 @@ def of_session(session: StripeObject) -> tuple[Fact, ...]:
             currency=session["currency"],
             leg_id=session["id"],
             method=_method(_charge_of(expanded)),
-            charge_id=_id_of((expanded or {}).get("latest_charge")),
-            created=_time((expanded or session).get("created")),
+            charge_id=id_of((expanded or {}).get("latest_charge")),
+            created=time_of((expanded or session).get("created")),
             origin=origin,
         )
         ended = LegEnded(session["id"], LegState.COMPLETE, intent_id, _address(session), origin)
@@ -84,8 +84,8 @@ def of_intent(intent: StripeObject) -> tuple[Fact, ...]:
                 amount=intent["amount_received"],
                 currency=intent["currency"],
                 method=_method(_charge_of(intent)),
-                charge_id=_id_of(intent.get("latest_charge")),
-                created=_time(intent.get("created")),
+                charge_id=id_of(intent.get("latest_charge")),
+                created=time_of(intent.get("created")),
                 origin=_origin(intent),
             ),
         )
@@ -98,7 +98,7 @@ def of_refund(refund: StripeObject) -> RefundSeen:
     """A refund, with the id of the row of ours that asked for it, if it was ours."""
     return RefundSeen(
         refund_id=refund["id"],
-        payment_intent=_id_of(refund.get("payment_intent")) or "",
+        payment_intent=id_of(refund.get("payment_intent")) or "",
         amount=refund["amount"],
         currency=refund["currency"],
         status=refund.get("status") or "pending",
@@ -114,7 +114,7 @@ def _session_event(event_id: str, kind: str, session: StripeObject) -> News:
         kind,
         object_id=session["id"],
         attempt_id=_origin(session).attempt_id,
-        payment_intent=_id_of(session.get("payment_intent")),
+        payment_intent=id_of(session.get("payment_intent")),
         facts=final,
         must_look=not final,
     )
@@ -135,7 +135,7 @@ def _intent_event(event_id: str, kind: str, intent: StripeObject) -> News:
 
 def _charge_event(event_id: str, kind: str, charge: StripeObject) -> News:
     """A captured charge is the payment itself, and the only event that names the card."""
-    intent_id = _id_of(charge.get("payment_intent"))
+    intent_id = id_of(charge.get("payment_intent"))
     if not intent_id:
         return News(event_id, kind, charge["id"], ignored="a charge without a payment intent")
     if not (charge.get("paid") and charge.get("captured")):
@@ -146,7 +146,7 @@ def _charge_event(event_id: str, kind: str, charge: StripeObject) -> News:
         currency=charge["currency"],
         method=_method(charge),
         charge_id=charge["id"],
-        created=_time(charge.get("created")),
+        created=time_of(charge.get("created")),
         origin=_origin(charge),
     )
     return News(
@@ -163,7 +163,7 @@ def _charge_event(event_id: str, kind: str, charge: StripeObject) -> News:
 
 def _refund_event(event_id: str, kind: str, refund: StripeObject) -> News:
     """A refund: that it exists is certain, how it stands is read afresh."""
-    intent_id = _id_of(refund.get("payment_intent"))
+    intent_id = id_of(refund.get("payment_intent"))
     if not intent_id:
         return News(event_id, kind, refund["id"], ignored="a refund without a payment intent")
     return News(event_id, kind, refund["id"], payment_intent=intent_id, refunds_of=intent_id)
@@ -192,10 +192,10 @@ FOLLOWED_TYPES = tuple(_READERS)
 def _origin(body: StripeObject) -> Origin:
     metadata = body.get("metadata") or {}
     attempt = metadata.get(ATTEMPT_KEY) or body.get("client_reference_id")
-    return Origin(attempt or None, _id_of(body.get("customer")))
+    return Origin(attempt or None, id_of(body.get("customer")))
 
 
-def _id_of(value: Any) -> str | None:
+def id_of(value: Any) -> str | None:
     if isinstance(value, dict):
         return value.get("id")
     return value or None
@@ -238,5 +238,5 @@ def _address(session: StripeObject) -> dict[str, str | None] | None:
     }
 
 
-def _time(seconds: int | None) -> datetime | None:
+def time_of(seconds: int | None) -> datetime | None:
     return datetime.fromtimestamp(seconds, UTC) if seconds else None

@@ -57,7 +57,7 @@ def tick(tasks: list[Periodic], holder: str) -> None:
         if time.monotonic() < task.next_at:
             continue
         task.next_at = time.monotonic() + task.every_s
-        if not doorbell.enqueue(task.name):
+        if not doorbell.enqueue(task.name, within_s=max(1, int(task.every_s))):
             task.work()
 
 

@@ -108,7 +108,7 @@ def take_lines(attempt: CheckoutAttempt) -> None:
     if attempt.lines_out:
         return
     attempt.lines_out = True
-    if not _lock_cart(attempt):
+    if not lock_cart(attempt):
         return
     for line in attempt.lines:
         same = (
@@ -128,7 +128,7 @@ def return_lines(attempt: CheckoutAttempt) -> None:
     if not attempt.lines_out:
         return
     attempt.lines_out = False
-    if not _lock_cart(attempt):
+    if not lock_cart(attempt):
         return
     present = {
         item.product_id: item
@@ -165,7 +165,7 @@ def bought_or_out_again(attempt: CheckoutAttempt) -> bool:
     return any(wanted & {line["sku"] for line in other.lines} for other in later)
 
 
-def _lock_cart(attempt: CheckoutAttempt) -> bool:
+def lock_cart(attempt: CheckoutAttempt) -> bool:
     """Lock the cart if it is still there; an order settles without one."""
     if attempt.cart_id is None:
         return False

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import delete, select
 
 from domain.clock import now
-from domain.errors import BadQuantity, OutOfStock, ProductUnavailable, UnknownProduct
+from domain.errors import BadQuantity, Conflict, OutOfStock, ProductUnavailable, UnknownProduct
 from domain.facts import LegState
 from extensions import atomic, db, insert_once, reading, retrying
 from models import Cart, CartItem, CheckoutAttempt, Product, StripeLeg
@@ -186,8 +186,8 @@ def replace(shopper_id: str, items: list[tuple[str, object]], currency: str) -> 
     """Make these the only lines (sku, quantity). All or nothing. Raises as ``add``.
 
     An open checkout of exactly these lines goes on, so that asking twice opens one payment page.
-    One of other lines is ended first, at Stripe and then here: raises StripeError if Stripe does
-    not answer.
+    One of other lines is ended first, at Stripe and then here: raises Conflict if it was paid
+    meanwhile, StripeError if Stripe does not answer.
     """
     wanted: Counter[str] = Counter()
     for sku, quantity in items:
@@ -197,7 +197,9 @@ def replace(shopper_id: str, items: list[tuple[str, object]], currency: str) -> 
         if wanted == {line["sku"]: line["quantity"] for line in current.lines}:
             wanted.clear()
         else:
-            settle.settle(current.id, SHOPPER, end=True)
+            settled = settle.settle(current.id, SHOPPER, end=True)
+            if settled and settled.state == "settled":
+                raise Conflict("Your last checkout was paid. Look at your orders first.")
     _fill(shopper_id, wanted, currency)
 
 

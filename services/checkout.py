@@ -24,6 +24,7 @@ from domain.errors import (
     ProductUnavailable,
     ShopError,
     StripeRefused,
+    StripeUnavailable,
     TotalTooLarge,
 )
 from domain.facts import LegState
@@ -31,6 +32,7 @@ from domain.money import LARGEST_AMOUNT
 from domain.strategies import Moment, choose
 from extensions import atomic, reading, retrying
 from gateway import parameters
+from gateway.client import UNREACHED
 from models import Cart, CartItem, CheckoutAttempt, StripeLeg
 from services import attempts, legs, settle, stock
 from services.causes import CHECKOUT, LANDING, SHOPPER, Cause
@@ -88,7 +90,7 @@ class AlreadyPaid(Conflict):
 
     def __init__(self, order_id: str) -> None:
         self.order_id = order_id
-        super().__init__("Your last checkout was paid. Here is your order.")
+        super().__init__("Your last checkout is paid, or being paid. Here is your order.")
 
 
 class _Changed(Exception):
@@ -298,18 +300,19 @@ def _leg(attempt: CheckoutAttempt, number: int, origin: str) -> StripeLeg:
 
 def _same_page(attempt: CheckoutAttempt) -> PayPage:
     """The page that is open already, unless it was paid meanwhile and we have not heard of it."""
-    ask(attempt.id, CHECKOUT)
+    answered = ask(attempt.id, CHECKOUT)
     with reading() as session:
         state = session.scalar(
             select(CheckoutAttempt.state).where(CheckoutAttempt.id == attempt.id)
         )
     if state == "settled":
         raise AlreadyPaid(attempt.id)
-    return _page(attempt.id)
+    return _page(attempt.id, may_open=answered)
 
 
-def _page(attempt_id: str) -> PayPage:
-    """The payment page of an open attempt; opened at Stripe if that has not been answered yet."""
+def _page(attempt_id: str, *, may_open: bool = True) -> PayPage:
+    """The payment page of an open attempt; opened at Stripe if that has not been answered yet
+    (``may_open`` False: Stripe was silent a moment ago, do not let the shopper wait again)."""
     with reading() as session:
         leg = session.scalar(
             select(StripeLeg)
@@ -318,6 +321,8 @@ def _page(attempt_id: str) -> PayPage:
         )
     assert leg is not None
     if leg.state == LegState.CREATING:
+        if not may_open:
+            raise StripeUnavailable(UNREACHED)
         leg = legs.resolve(leg) or _latest(leg.id)
     if leg.state == LegState.REFUSED:
         settle.settle(attempt_id, CHECKOUT)  # gives stock and lines back
@@ -325,7 +330,7 @@ def _page(attempt_id: str) -> PayPage:
             "The payment service did not accept this order. Nothing was charged, and your basket "
             "is kept."
         )
-    if leg.state == LegState.COMPLETE:
+    if leg.state in (LegState.COMPLETE, LegState.PROCESSING):
         raise AlreadyPaid(attempt_id)
     if leg.state != LegState.OPEN or not leg.url:
         raise Conflict("This checkout has ended. Your basket is as it was; start again from there.")

@@ -260,6 +260,7 @@ class Desk:
     def _take_back(self) -> bool:
         """Late money: hold the stock again, or leave the payment to a person (rule R9)."""
         reason = None
+        attempts.lock_cart(self.attempt)  # nobody checks these lines out while we look
         if attempts.bought_or_out_again(self.attempt):
             reason = "the same lines were checked out again meanwhile"
         else:
@@ -350,6 +351,10 @@ class Desk:
     def take_lines(self) -> None:
         attempts.take_lines(self.attempt)
 
+    def tell_failure(self) -> None:
+        if self.order:
+            outbox.owe("payment_failed", self.attempt.id, order_id=self.attempt.id)
+
     def send_receipt(self) -> None:
         outbox.owe("receipt", self.attempt.id, order_id=self.attempt.id)
 
@@ -369,5 +374,6 @@ EFFECTS = {
     Effect.RETURN_LINES: Desk.return_lines,
     Effect.TAKE_LINES: Desk.take_lines,
     Effect.SEND_RECEIPT: Desk.send_receipt,
+    Effect.TELL_FAILURE: Desk.tell_failure,
     Effect.RETAKE_STOCK: lambda desk: None,  # done before the move, which depends on it
 }

@@ -15,6 +15,7 @@ from domain.errors import CannotStore, StripeBusy, StripeUnavailable
 from domain.facts import News, PaymentSucceeded
 from domain.money import display
 from extensions import (
+    HungJob,
     atomic,
     doorbell,
     inserting_once,
@@ -81,15 +82,28 @@ def drain() -> int:
     doorbell.answered("drain_inbox")
     started, taken = now(), 0
     while batch := _lease():
-        for row in batch:
+        for position, row in enumerate(batch):
+            if now() - started > timedelta(seconds=BUDGET_S):
+                _give_back([left.id for left in batch[position:]])
+                doorbell.ring("drain_inbox")
+                return taken
             apply(row.id, row.payload, row.lane, row.tries)
-        taken += len(batch)
+            taken += 1
         if len(batch) < BATCH:
             break  # whatever came since has rung again
-        if now() - started > timedelta(seconds=BUDGET_S):
-            doorbell.ring("drain_inbox")
-            break
     return taken
+
+
+@retrying
+def _give_back(event_ids: list[str]) -> None:
+    """End the lease on events that this job has no time for."""
+    with atomic() as session:
+        session.execute(
+            update(StripeEvent)
+            .where(StripeEvent.id.in_(event_ids), StripeEvent.state == "new")
+            .values(next_at=now())
+            .execution_options(synchronize_session=False)
+        )
 
 
 @retrying
@@ -121,6 +135,8 @@ def apply(event_id: str, payload: str, lane: str, tries: int) -> None:
         _apply(facts.of_event(json.loads(payload)), lane)
     except (StripeUnavailable, StripeBusy, OperationalError) as error:
         _try_again(event_id, tries, error)
+    except HungJob:
+        raise
     except Exception as error:
         log.exception("inbox.event_failed", event_id=event_id, tries=tries + 1)
         _try_again(event_id, tries + 1, error)

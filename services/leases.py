@@ -24,11 +24,6 @@ def write(name: str, value: Any) -> None:
         _put(name, value)
 
 
-def put(name: str, value: Any) -> None:
-    """Set it inside the caller's transaction."""
-    _put(name, value)
-
-
 def take_lease(name: str, holder: str, seconds: int) -> bool:
     """Take or renew a lease; False while somebody else's is running.
 

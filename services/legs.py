@@ -14,7 +14,7 @@ import structlog
 from sqlalchemy import select, update
 
 from domain.clock import now
-from domain.errors import StripeMissing, StripeRefused, StripeReplayedFailure
+from domain.errors import StripeRefused, StripeReplayedFailure
 from domain.facts import LegState
 from extensions import atomic, reading, retrying
 from gateway import current_gateway
@@ -31,27 +31,25 @@ def idempotency_key(attempt_id: str, number: int, generation: int = 1) -> str:
     return f"{attempt_id}:leg{number}:g{generation}"
 
 
-def resolve(leg: StripeLeg) -> StripeLeg | None:
+def resolve(leg: StripeLeg, *, quick: bool = False) -> StripeLeg | None:
     """Learn what became of a leg whose creation we have not seen answered.
 
     Returns the leg as it is now, or None when somebody else resolved it or Stripe refused it.
     Raises StripeUnavailable or StripeBusy when the outcome is still unknown. Safe to repeat.
     """
     try:
-        opened = _open(leg)
-    except StripeMissing:
-        raise
+        opened = _open(leg, quick)
     except StripeRefused as refusal:
         _refuse(leg.id, refusal.message)
         return None
     return _remember(leg.id, opened)
 
 
-def _open(leg: StripeLeg) -> OpenedSession:
+def _open(leg: StripeLeg, quick: bool) -> OpenedSession:
     assert leg.parameters is not None and leg.idempotency_key is not None
     if now() - leg.asked_at < KEY_LIVES:
         try:
-            return current_gateway().open_session(leg.parameters, leg.idempotency_key)
+            return current_gateway().open_session(leg.parameters, leg.idempotency_key, quick=quick)
         except StripeReplayedFailure:
             log.warning("leg.key_is_spent", attempt=leg.attempt_id)
     with reading() as session:

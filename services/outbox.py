@@ -17,6 +17,7 @@ from sqlalchemy import select, update
 from domain.clock import now
 from domain.errors import StripeBusy, StripeUnavailable
 from extensions import (
+    HungJob,
     atomic,
     db,
     doorbell,
@@ -24,6 +25,7 @@ from extensions import (
     insert_once,
     is_postgresql,
     reading,
+    retrying,
 )
 from models import OutboxMessage
 from services.exceptions import open_exception
@@ -31,10 +33,9 @@ from services.exceptions import open_exception
 log = structlog.get_logger()
 
 LEASE_S = 60  # longer than any one effect takes; a crashed drainer's rows come free after it
-BATCH = 20
 MOST_TRIES = 8
 LONGEST_WAIT_S = 60
-MAIL_KINDS = ("receipt", "receipt_again", "order_links")
+MAIL_KINDS = ("receipt", "receipt_again", "order_links", "payment_failed")
 BUDGET_S = 5  # a job stops itself after this and rings again
 
 Result = dict[str, Any]
@@ -77,9 +78,8 @@ def drain() -> int:
     """Carry out what is due; returns how many were done. May run in many workers at once."""
     doorbell.answered("drain_outbox")
     started, done = now(), 0
-    while batch := _lease():
-        for message in batch:
-            done += _carry_out(message)
+    while message := _lease():
+        done += _carry_out(message)
         if now() - started > timedelta(seconds=BUDGET_S):
             doorbell.ring("drain_outbox")
             break
@@ -93,31 +93,24 @@ def is_empty() -> bool:
         return session.scalar(waiting) is None
 
 
-def _lease() -> list[OutboxMessage]:
+@retrying
+def _lease() -> OutboxMessage | None:
+    """The next message, ours for ``LEASE_S``. One at a time: mail servers are slow, and a lease
+    on many would run out before the last of them is sent."""
     moment = now()
     waiting = (
-        select(OutboxMessage.id)
+        select(OutboxMessage)
         .where(OutboxMessage.state == "new", OutboxMessage.next_at <= moment)
         .order_by(OutboxMessage.next_at)
-        .limit(BATCH)
+        .limit(1)
     )
     if is_postgresql():
         waiting = waiting.with_for_update(skip_locked=True)
     with atomic() as session:
-        ids = session.scalars(waiting).all()
-        if not ids:
-            return []
-        session.execute(
-            update(OutboxMessage)
-            .where(OutboxMessage.id.in_(ids))
-            .values(next_at=moment + timedelta(seconds=LEASE_S))
-            .execution_options(synchronize_session=False)
-        )
-        return list(
-            session.scalars(
-                select(OutboxMessage).where(OutboxMessage.id.in_(ids)).order_by(OutboxMessage.id)
-            )
-        )
+        message = session.scalar(waiting)
+        if message:
+            message.next_at = moment + timedelta(seconds=LEASE_S)
+        return message
 
 
 def _carry_out(message: OutboxMessage) -> bool:
@@ -126,6 +119,8 @@ def _carry_out(message: OutboxMessage) -> bool:
     except (Unreachable, StripeUnavailable, StripeBusy) as error:
         _try_again(message, error, counts=False)
         return False
+    except HungJob:
+        raise
     except Exception as error:
         log.exception("outbox.failed", kind=message.kind, key=message.key)
         _try_again(message, error, counts=True)

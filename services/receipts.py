@@ -41,6 +41,19 @@ def send_links(email: str) -> None:
             outbox.owe("order_links", f"{newest}:{minute}", order_id=newest)
 
 
+@outbox.handles("payment_failed")
+def send_failure(message: OutboxMessage) -> outbox.Result:
+    """Tell the shopper that the bank said no in the end, and that nothing was charged."""
+    with reading() as session:
+        order = session.scalars(select(Order).where(Order.id == message.order_id)).one()
+    number = orders.number(order)
+    mail_ = _addressed(message, order, f"The payment for order {number} did not go through")
+    link = current_app.extensions["settings"].public_origin + links.path(order)
+    about = {"number": number, "link": link, "shop": shop.IDENTITY}
+    mail_.set_content(render_template("email/payment_failed.txt", **about))
+    return mail.send(mail_)
+
+
 @outbox.handles("order_links")
 def send_order_links(message: OutboxMessage) -> outbox.Result:
     """Write to the address of ``message.order_id`` where its orders are."""

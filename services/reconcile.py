@@ -15,13 +15,14 @@ from flask import current_app
 from sqlalchemy import or_, select, union, update
 
 from domain.clock import now
-from domain.errors import ShopError, StripeBusy, StripeError, StripeUnavailable
+from domain.errors import ShopError, StripeBusy, StripeError, StripeMissing, StripeUnavailable
 from domain.facts import LIVE
-from extensions import atomic, reading, retrying
+from extensions import HungJob, atomic, reading, retrying
 from gateway import current_gateway
 from models import CheckoutAttempt, Order, StripeLeg
 from services import inbox, leases, outbox, settle
 from services.causes import EXPIRY, SYNC, Cause
+from services.exceptions import open_exception
 
 log = structlog.get_logger()
 
@@ -103,15 +104,14 @@ def fetch_events(since: datetime | None = None) -> list[str]:
     Returns the ids of those that were new.
     """
     cursor = leases.read(CURSOR)
-    start = since or (
-        datetime.fromisoformat(cursor) - OVERLAP if cursor else now() - FIRST_LOOK_BACK
-    )
+    usual = datetime.fromisoformat(cursor) - OVERLAP if cursor else now() - FIRST_LOOK_BACK
+    start = since or usual
     newest, fresh = None, []
     for event, created in current_gateway().events_since(start):
         newest = max(newest or created, created)
         if inbox.receive(event, lane=SYNC.lane):
             fresh.append(event.id)
-    if newest:
+    if newest and start <= usual:  # a later start has left a gap that the cursor must not skip
         leases.write(CURSOR, newest.isoformat())
     return fresh
 
@@ -143,8 +143,12 @@ def _look_at(attempt_id: str, cause: Cause, tally: Tally, *, end: bool) -> None:
         outcome = "changed" if settled and settled.changed else "same"
     except (StripeUnavailable, StripeBusy) as error:
         log.warning("sync.order_unreachable", order=attempt_id, error=error.code)
+    except StripeMissing as error:
+        _tell_missing(attempt_id, error)
     except ShopError as error:
         log.error("sync.order_refused", order=attempt_id, error=error.message)
+    except HungJob:
+        raise
     except Exception:
         log.exception("sync.order_failed", order=attempt_id)
     _note_look(attempt_id, answered=outcome != "error")
@@ -155,6 +159,20 @@ def _look_at(attempt_id: str, cause: Cause, tally: Tally, *, end: bool) -> None:
         tally.synced += 1
     else:
         tally.skipped += 1
+
+
+@retrying
+def _tell_missing(attempt_id: str, error: StripeMissing) -> None:
+    """Stripe does not have what we opened there: another account's key, or lost test data. The
+    stock stays held, because only a person can know whether it was paid."""
+    log.error("sync.order_missing_at_stripe", order=attempt_id, error=error.message)
+    with atomic():
+        open_exception(
+            "missing_at_stripe",
+            attempt_id,
+            "Stripe does not know this order's payment page. Were the keys or the account changed?",
+            order_id=attempt_id,
+        )
 
 
 @retrying

@@ -88,7 +88,7 @@ def _look(attempt_id: str, seen: Look, *, end: bool, quick: bool) -> None:
         seen.versions = {leg.id: leg.version for leg in live}
     for leg in live:
         if leg.state == LegState.CREATING:
-            opened = legs.resolve(leg)
+            opened = legs.resolve(leg, quick=quick)
             if opened is None:
                 raise Overtaken  # refused or known by now: its row has changed
             seen.versions[leg.id] = opened.version

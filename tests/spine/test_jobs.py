@@ -138,7 +138,7 @@ def test_the_clock_works_itself_while_redis_is_away(
     bought = shop.shopper().buy()
     bought.pay()
     shop.deliver()
-    monkeypatch.setattr(doorbell, "enqueue", lambda name, *ids: False)
+    monkeypatch.setattr(doorbell, "enqueue", lambda name, **_: False)
 
     schedule.tick(schedule.periodic(shop.app), "this one")
 
