@@ -17,7 +17,7 @@ from flask.cli import AppGroup
 
 def register(app: Flask) -> None:
     """Hang every command into the app."""
-    for command in (demo, doctor, worker, clock, sync, check, export, admin, storm):
+    for command in (demo, doctor, worker, clock, sync, check, export, replay, admin, storm):
         app.cli.add_command(command)
 
 
@@ -132,6 +132,18 @@ def export(form: str, kind: tuple[str, ...]) -> None:
     with _shop():
         for line in exporting.lines(form, kind or tuple(exporting.KINDS)):
             click.echo(line)
+
+
+@click.command(help="Take up a dead event (evt_…) or effect (receipt:ORDER) again.")
+@click.argument("name")
+def replay(name: str) -> None:
+    from services import inbox, outbox
+
+    with _shop():
+        again = inbox.replay(name) if name.startswith("evt_") else outbox.replay(name)
+    if not again:
+        raise click.BadParameter(f"there is no dead event or effect {name!r}")
+    click.echo(f"{name} will be tried again.")
 
 
 admin = AppGroup("admin", help="People who run the shop.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -12,7 +13,7 @@ from sqlalchemy import and_, func, or_, select
 
 from domain.errors import StripeError
 from domain.transitions import PAID_STATUSES
-from extensions import db, reading
+from extensions import db, is_postgresql, reading
 from gateway import current_gateway
 from gateway.facts import ATTEMPT_KEY
 from models import (
@@ -80,15 +81,25 @@ def run(*, against_stripe: bool = True) -> Report:
     """Check everything; never raises for what it finds."""
     started = time.perf_counter()
     report = Report()
-    for name, check in OURS.items():
-        with reading():
+    with _one_moment():
+        for name, check in OURS.items():
             report.checked[name], found = check()
-        report.violations += found
+            report.violations += found
     if against_stripe:
         report.checked["payments in Stripe's ledger"], found = _ledger()
         report.violations += found
     report.took_s = time.perf_counter() - started
     return report
+
+
+@contextmanager
+def _one_moment() -> Iterator[None]:
+    """All tables as they were at one moment, so that a busy shop does not look broken."""
+    with reading() as session:
+        if is_postgresql():
+            session.commit()
+            session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+        yield
 
 
 def _paid_orders() -> tuple[int, list[Violation]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import structlog
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 
 from domain.clock import now
 from extensions import db, insert_once, reading
@@ -37,6 +37,16 @@ def open_exception(
     )
     if opened:
         log.error("exception.opened", type=type_, object=stripe_id, order=order_id)
+
+
+def resolve(type_: str, stripe_id: str) -> None:
+    """Take one back inside the caller's transaction: its cause is being tried again, and opens it
+    again if it fails."""
+    db.session.execute(
+        delete(ShopException).where(
+            ShopException.type == type_, ShopException.stripe_id == stripe_id
+        )
+    )
 
 
 def of_order(order_id: str) -> list[ShopException]:

@@ -29,7 +29,7 @@ from gateway.client import VerifiedEvent
 from models import Payment, StripeEvent, StripeLeg
 from services import settle
 from services.causes import Cause
-from services.exceptions import open_exception
+from services.exceptions import open_exception, resolve
 
 log = structlog.get_logger()
 
@@ -221,16 +221,18 @@ def _try_again(event_id: str, tries: int, error: Exception) -> None:
             open_exception("dead_event", event_id, f"This event could not be applied: {why}")
 
 
-def replay(event_id: str) -> None:
-    """Take a dead or done event up again; applying it twice changes nothing."""
+def replay(event_id: str) -> bool:
+    """Take a dead event up again, and close its exception; applying it twice changes nothing."""
     with atomic() as session:
-        session.execute(
+        taken = session.execute(
             update(StripeEvent)
-            .where(StripeEvent.id == event_id)
+            .where(StripeEvent.id == event_id, StripeEvent.state == "dead")
             .values(state="new", tries=0, next_at=now())
             .execution_options(synchronize_session=False)
         )
+        resolve("dead_event", event_id)
     doorbell.ring("drain_inbox")
+    return bool(taken.rowcount)  # type: ignore[attr-defined]
 
 
 def is_empty() -> bool:

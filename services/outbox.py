@@ -28,7 +28,7 @@ from extensions import (
     retrying,
 )
 from models import OutboxMessage
-from services.exceptions import open_exception
+from services.exceptions import open_exception, resolve
 
 log = structlog.get_logger()
 
@@ -158,6 +158,23 @@ def _finish(message: OutboxMessage, **values: Any) -> None:
                 f"{message.kind} could not be carried out: {values['error']}",
                 order_id=message.order_id,
             )
+
+
+def replay(name: str) -> bool:
+    """Take a dead effect (``kind:key``) up again, and close its exception."""
+    kind, _, key = name.partition(":")
+    with atomic() as session:
+        taken = session.execute(
+            update(OutboxMessage)
+            .where(
+                OutboxMessage.kind == kind, OutboxMessage.key == key, OutboxMessage.state == "dead"
+            )
+            .values(state="new", tries=0, next_at=now())
+            .execution_options(synchronize_session=False)
+        )
+        resolve("dead_effect", name)
+    doorbell.ring("drain_outbox")
+    return bool(taken.rowcount)  # type: ignore[attr-defined]
 
 
 def mails(limit: int = 50) -> list[OutboxMessage]:

@@ -12,7 +12,7 @@ from domain.facts import RefundSeen
 from extensions import atomic, db, insert_once, reading
 from gateway import current_gateway
 from models import OutboxMessage, Refund
-from services import outbox
+from services import attempts, outbox
 from services.exceptions import open_exception
 
 
@@ -21,8 +21,19 @@ def owe(payment_intent: str, order_id: str, reason: str) -> None:
     outbox.owe("refund", payment_intent, order_id=order_id, reason=reason)
 
 
+def versions(payment_intent: str) -> dict[str, int]:
+    """The refund rows of a payment as they are now: note them before a look at Stripe, and apply
+    the look only if they still are the same (rule R3)."""
+    rows = db.session.execute(
+        select(Refund.id, Refund.version).where(Refund.payment_intent == payment_intent)
+    )
+    return {row.id: row.version for row in rows}
+
+
 def record(fact: RefundSeen, order_id: str) -> bool:
-    """Write one refund down, in the row that asked for it if there is one; says if it changed."""
+    """Write one refund down, in the row that asked for it if there is one; says if it changed.
+
+    Call it under the attempt's lock."""
     row = db.session.scalar(select(Refund).where(Refund.stripe_id == fact.refund_id))
     if row is None and fact.our_row:
         row = db.session.get(Refund, fact.our_row)
@@ -67,6 +78,8 @@ def carry_out(message: OutboxMessage) -> outbox.Result:
     row's id follows from the message, so that asking again asks for the same refund."""
     intent, order_id = message.key, message.order_id or ""
     row = _row(message)
+    with reading():
+        before = versions(intent)
     try:
         facts = [_ask(row)]
     except StripeReplayedFailure:
@@ -81,8 +94,10 @@ def carry_out(message: OutboxMessage) -> outbox.Result:
         if not facts:
             raise
     with atomic():
-        for fact in facts:
-            record(fact, order_id)
+        attempts.lock(order_id)
+        if versions(intent) == before:  # else an event has told us more than this answer knows
+            for fact in facts:
+                record(fact, order_id)
     return {"refunds": [fact.refund_id for fact in facts]}
 
 

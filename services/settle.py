@@ -21,7 +21,7 @@ from domain.transitions import PaymentStatus, Status
 from extensions import atomic, db, reading, retrying
 from gateway import current_gateway
 from models import StripeEvent
-from services import attempts, legs
+from services import attempts, legs, refunds
 from services.causes import Cause
 from services.desk import Desk
 
@@ -50,6 +50,7 @@ class Look:
 
     facts: list[Fact] = field(default_factory=list)
     versions: dict[int, int] = field(default_factory=dict)
+    refunds: dict[str, int] | None = None  # of the payment whose refunds were read
 
 
 def settle(
@@ -73,6 +74,8 @@ def settle(
             if look or end or (news and news.must_look):
                 _look(attempt_id, seen, end=end, quick=quick)
             if news and news.refunds_of:
+                with reading():
+                    seen.refunds = refunds.versions(news.refunds_of)
                 seen.facts += current_gateway().refunds_of(news.refunds_of)
             return _apply(attempt_id, cause, seen, news, cancelling=end and cause.lane != "expiry")
         except Overtaken:
@@ -112,6 +115,8 @@ def _apply(
             return None
         desk = Desk(attempt, cause, cancelling)
         if desk.is_overtaken(seen.versions):
+            raise Overtaken
+        if news and news.refunds_of and refunds.versions(news.refunds_of) != seen.refunds:
             raise Overtaken
         for fact in seen.facts:
             desk.take(fact)

@@ -10,10 +10,10 @@ import pytest
 import stripe
 from sqlalchemy import delete, event, select
 
-from domain.facts import LegSeen, LegState, News, Origin
+from domain.facts import LegSeen, LegState, News, Origin, RefundSeen
 from extensions import atomic, db, reading
-from models import Cart, CheckoutAttempt, Order, OrderItem, StripeLeg, User
-from services import attempts, checkout, inbox, settle
+from models import Cart, CheckoutAttempt, Order, OrderItem, Refund, StripeLeg, User
+from services import attempts, checkout, inbox, refunds, settle
 from services.causes import SYNC, Cause
 from tests.shop import LAMP, MUG, Checkout, Shop
 from tests.spine.stripe_says import event as stripe_event
@@ -570,3 +570,45 @@ def test_a_refund_from_the_dashboard_that_is_told_before_its_payment_counts(shop
     assert (order.payment_status, order.refunded) == ("partially_refunded", 500)
     assert order.status == "payment_confirmed"
     assert shop.proves()
+
+
+@pytest.mark.accept("X26")
+def test_a_stale_refund_never_overwrites_a_newer_one(shop: Shop) -> None:
+    """Two workers read the same refund; the one that read it before it failed commits last."""
+    bought = shop.shopper().buy()
+    intent = bought.pay()["session"]["payment_intent"]
+    shop.deliver_and_work()
+    stale, newer = _refund_news(shop, intent, "succeeded"), _refund_news(shop, intent, "failed")
+
+    settle._apply(bought.order_id, SYNC, newer, _about_refunds(intent), cancelling=False)
+    with pytest.raises(settle.Overtaken):
+        settle._apply(bought.order_id, SYNC, stale, _about_refunds(intent), cancelling=False)
+
+    assert [refund.state for refund in shop.rows(Refund)] == ["failed"]
+    assert shop.the_order().payment_status == "paid"
+
+
+def test_twin_without_the_version_the_stale_refund_wins(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bought = shop.shopper().buy()
+    intent = bought.pay()["session"]["payment_intent"]
+    shop.deliver_and_work()
+    monkeypatch.setattr("services.refunds.versions", lambda intent: {})
+    stale, newer = _refund_news(shop, intent, "succeeded"), _refund_news(shop, intent, "failed")
+
+    settle._apply(bought.order_id, SYNC, newer, _about_refunds(intent), cancelling=False)
+    settle._apply(bought.order_id, SYNC, stale, _about_refunds(intent), cancelling=False)
+
+    assert shop.the_order().payment_status == "refunded"  # and nobody was repaid
+
+
+def _refund_news(shop: Shop, intent: str, status: str) -> settle.Look:
+    total = shop.the_order().total
+    with reading():
+        seen = refunds.versions(intent)
+    return settle.Look([RefundSeen("re_1", intent, total, "eur", status)], refunds=seen)
+
+
+def _about_refunds(intent: str) -> News:
+    return News("evt_refund", "refund.updated", payment_intent=intent, refunds_of=intent)
