@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -81,6 +82,11 @@ def opened() -> Iterator[Flask]:
 
 def run(port: int | None, folder: Path = INSTANCE) -> int:
     """Serve until Ctrl-C, with everything kept in ``folder``; returns the exit code."""
+    if _running_sandbox(folder):
+        click.echo(f"  A shop is already open on {folder}, so this one starts with empty books of")
+        click.echo("  its own and forgets them in the end. To keep them: --instance PATH")
+        with tempfile.TemporaryDirectory() as elsewhere:
+            return run(port, Path(elsewhere))
     try:
         shop = _start(port, folder)
     except SettingsError as error:
@@ -106,7 +112,13 @@ def run(port: int | None, folder: Path = INSTANCE) -> int:
 
 
 def run_once(as_json: bool, folder: Path = INSTANCE) -> int:
-    """Buy something over HTTP, as a browser would, and prove the ledger; returns the exit code."""
+    """Buy something over HTTP, as a browser would, and prove the ledger; returns the exit code.
+
+    Beside a shop that is running on ``folder`` it happens in a folder of its own.
+    """
+    if _running_sandbox(folder):
+        with tempfile.TemporaryDirectory() as elsewhere:
+            return run_once(as_json, Path(elsewhere))
     started = time.perf_counter()
     try:
         shop = _start(None, folder, any_port=True)
