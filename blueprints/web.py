@@ -146,7 +146,7 @@ def dress(app: Flask) -> None:
     @app.after_request
     def _headers(response: Response) -> Response:
         headers = response.headers
-        if request.endpoint == "static" or request.blueprint == "webhooks":
+        if request.endpoint == "static":
             return response
         headers.setdefault("Content-Security-Policy", csp)
         headers.setdefault("X-Content-Type-Options", "nosniff")

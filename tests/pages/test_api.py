@@ -283,7 +283,7 @@ def test_a_checkout_that_was_paid_meanwhile_is_a_conflict(sqlite_shop: Shop) -> 
 
     said = problem(shopper.json("POST", CREATE, a_body()), 409, "conflict")
 
-    assert "was paid" in said["detail"]
+    assert "is paid" in said["detail"]
     assert shopper.cart() == [(LAMP, 1)]
 
 
