@@ -20,7 +20,7 @@ from config import SettingsError, demo_environment, demo_settings
 from extensions import db, doorbell
 from gateway import StripeGateway
 from models import StripeEvent
-from services import inbox, outbox, settle
+from services import inbox, outbox, settle, stock
 from tests.shop import SECRET, Shop, TestShops
 from tests.spine.stripe_says import event, paid_intent, paid_session, post, signed
 
@@ -495,3 +495,27 @@ def test_an_event_waits_in_the_database_until_it_is_applied(shop: Shop) -> None:
     assert stored.state == "new"
     assert stored.next_at - stored.received_at < timedelta(seconds=1)
     assert SECRET not in stored.payload
+
+
+@pytest.mark.fault("F26")
+@pytest.mark.parametrize("sqlstate", ["40001", "40P01"])
+def test_a_transaction_that_lost_a_race_is_tried_again_at_once(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, sqlstate: str
+) -> None:
+    checkout = shop.shopper().buy()
+    post(shop, _paid_event(shop, checkout.order_id))
+    real, losses = stock.sell, [sqlstate, sqlstate]
+
+    def sell(lines: list[stock.Line]) -> None:
+        if losses:
+            orig = RuntimeError("deadlock detected")
+            orig.sqlstate = losses.pop()  # type: ignore[attr-defined]
+            raise sa.exc.OperationalError("UPDATE products", {}, orig)
+        real(lines)
+
+    monkeypatch.setattr(stock, "sell", sell)
+    inbox.drain()
+
+    assert [(e.state, e.tries) for e in shop.events()] == [("done", 0)]
+    assert shop.product("MUG-FOR-35").sold == 1
+    assert len(shop.payments()) == 1
