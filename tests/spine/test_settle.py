@@ -41,8 +41,10 @@ def test_a_paid_session_brings_its_payment_facts(shop: Shop) -> None:
 @pytest.mark.fault("F7", "F10")
 @pytest.mark.parametrize(
     "lanes",
-    itertools.permutations(
-        ["checkout.session.completed", "payment_intent.succeeded", "landing", "sync"]
+    list(
+        itertools.permutations(
+            ["checkout.session.completed", "payment_intent.succeeded", "landing", "sync"]
+        )
     ),
     ids="-".join,
 )
