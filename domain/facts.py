@@ -38,6 +38,7 @@ class Origin:
 
     attempt_id: str | None = None
     customer_id: str | None = None
+    by_us: bool = False  # it carries the reference that only our own call sets
 
 
 @dataclass(frozen=True, slots=True)

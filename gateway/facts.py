@@ -190,9 +190,9 @@ FOLLOWED_TYPES = tuple(_READERS)
 
 
 def _origin(body: StripeObject) -> Origin:
-    metadata = body.get("metadata") or {}
-    attempt = metadata.get(ATTEMPT_KEY) or body.get("client_reference_id")
-    return Origin(attempt or None, id_of(body.get("customer")))
+    reference = body.get("client_reference_id")
+    attempt = (body.get("metadata") or {}).get(ATTEMPT_KEY) or reference
+    return Origin(attempt or None, id_of(body.get("customer")), by_us=bool(reference))
 
 
 def id_of(value: Any) -> str | None:

@@ -149,7 +149,7 @@ class Desk:
         return "settles"
 
     def _take_ending(self, fact: known.LegEnded) -> None:
-        leg = self._leg(fact.leg_id) or self._adopt(fact.leg_id, fact.payment_intent, fact)
+        leg = self._leg(fact.leg_id) or self._adopt(fact)
         if leg is None:
             self._ignored(f"{fact.leg_id} is no leg of this order; its session decides")
             return
@@ -163,7 +163,7 @@ class Desk:
         self._set_leg(leg, fact.state)
 
     def _take_mirror(self, fact: known.LegSeen) -> None:
-        leg = self._leg(fact.leg_id) or self._adopt(fact.leg_id, fact.payment_intent, fact)
+        leg = self._leg(fact.leg_id)
         if leg is None or LegState(leg.state).is_final:
             return
         if fact.payment_intent:
@@ -183,14 +183,14 @@ class Desk:
     def _leg_of_intent(self, intent: str) -> StripeLeg | None:
         return next((leg for leg in self.legs if leg.payment_intent == intent), None)
 
-    def _adopt(
-        self, stripe_id: str, intent: str | None, fact: known.LegEnded | known.LegSeen
-    ) -> StripeLeg | None:
+    def _adopt(self, fact: known.LegEnded) -> StripeLeg | None:
         """A session that carries our metadata but is in no row: the answer to our call was lost,
         or somebody else opened it. An intent's own ending is no leg of a hosted checkout."""
-        if fact.origin.attempt_id != self.attempt.id or stripe_id == intent:
+        if fact.origin.attempt_id != self.attempt.id or fact.leg_id == fact.payment_intent:
             return None
-        leg = next((leg for leg in self.legs if leg.state == LegState.CREATING), None)
+        leg = None
+        if fact.origin.by_us:
+            leg = next((leg for leg in self.legs if leg.state == LegState.CREATING), None)
         if leg is None:
             leg = StripeLeg(
                 attempt_id=self.attempt.id,
@@ -203,8 +203,8 @@ class Desk:
             )
             db.session.add(leg)
             self.legs.append(leg)
-        leg.stripe_id = stripe_id
-        leg.payment_intent = intent
+        leg.stripe_id = fact.leg_id
+        leg.payment_intent = fact.payment_intent
         return leg
 
     # -- what follows

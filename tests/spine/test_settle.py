@@ -614,3 +614,19 @@ def _refund_news(shop: Shop, intent: str, status: str) -> settle.Look:
 
 def _about_refunds(intent: str) -> News:
     return News("evt_refund", "refund.updated", payment_intent=intent, refunds_of=intent)
+
+
+def test_a_session_that_somebody_else_opened_takes_no_row_of_ours(shop: Shop) -> None:
+    """Our own call's answer is lost while a stranger's session with our metadata is paid."""
+    bought = shop.shopper().buy()
+    with atomic() as session:
+        leg = session.scalars(select(StripeLeg)).one()
+        leg.stripe_id, leg.url, leg.state = None, None, LegState.CREATING
+    shop.pay_elsewhere(bought.order_id, shop.the_order().total)
+
+    shop.deliver_type("checkout.session.completed")
+    shop.work()
+
+    legs = {leg.is_ours: (leg.state, leg.stripe_id) for leg in shop.legs(bought.order_id)}
+    assert legs[True] == ("creating", None)
+    assert legs[False][0] == "complete"
