@@ -179,6 +179,7 @@ class CheckoutAttempt(Model):
             postgresql_where=text("purged_at IS NULL AND closed_at IS NOT NULL"),
             sqlite_where=text("purged_at IS NULL AND closed_at IS NOT NULL"),
         ),
+        Index("tombstones", "purged_at"),
     )
 
     id: Mapped[str] = mapped_column(Id, primary_key=True)
@@ -203,6 +204,7 @@ class CheckoutAttempt(Model):
     closed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  # settled or given up
     purged_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     next_look_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  # by the reconciler
+    failed_looks: Mapped[int] = mapped_column(default=0, server_default="0")  # in a row
 
     @property
     def strategy(self) -> Strategy:

@@ -29,12 +29,13 @@ from domain.errors import (
 )
 from domain.facts import LegState
 from domain.money import LARGEST_AMOUNT
-from domain.strategies import Moment, choose
+from domain.strategies import Moment
 from extensions import atomic, reading, retrying
 from gateway import parameters
 from gateway.client import UNREACHED
 from models import Cart, CartItem, CheckoutAttempt, StripeLeg
 from services import attempts, legs, settle, stock
+from services import settings as shop_settings
 from services.causes import CHECKOUT, LANDING, SHOPPER, Cause
 
 log = structlog.get_logger()
@@ -244,8 +245,7 @@ def _fingerprint(snapshot: dict[str, Any], currency: str) -> str:
 def _record(shopper_id: str, draft: _Draft) -> str:
     """Write attempt, order, leg and stock hold in one transaction, before Stripe is called."""
     settings = current_app.extensions["settings"]
-    email = draft.snapshot["contact"]["email"]
-    strategy = choose(email, settings.order_strategy, settings.strategy_rollout)
+    strategy, _ = shop_settings.strategy_for(draft.snapshot["contact"]["email"])
     attempt_id = str(uuid.uuid4())
     deadline = now() + timedelta(minutes=settings.checkout_ttl_minutes)
     with atomic() as session:

@@ -21,7 +21,7 @@ def read(name: str) -> Any:
 def write(name: str, value: Any) -> None:
     """Set it; the last writer wins."""
     with atomic():
-        _put(name, value)
+        put(name, value)
 
 
 def take_lease(name: str, holder: str, seconds: int) -> bool:
@@ -63,7 +63,8 @@ def last_beat(name: str) -> datetime | None:
     return datetime.fromisoformat(value) if value else None
 
 
-def _put(name: str, value: Any) -> None:
+def put(name: str, value: Any) -> None:
+    """The same inside the caller's transaction."""
     moment = now()
     if not insert_once(Setting, name=name, value=value, updated_at=moment):
         db.session.execute(

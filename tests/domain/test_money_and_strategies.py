@@ -38,7 +38,7 @@ def test_a_rollout_treats_the_same_person_alike() -> None:
     addresses = [f"shopper{n}@example.com" for n in range(2000)]
 
     def share(percent: int) -> int:
-        chosen = [choose(a, "order_first", ("dual_track", percent)).name for a in addresses]
+        chosen = [choose(a, "order_first", ("dual_track", percent))[0].name for a in addresses]
         return chosen.count("dual_track")
 
     assert share(0) == 0
