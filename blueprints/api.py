@@ -62,6 +62,20 @@ def create_checkout_session() -> ResponseReturnValue:
     return jsonify(answer), 201
 
 
+@bp.post("/orders/<order_id>/retry-session")
+@limiter.limit("30 per minute")
+def retry_session(order_id: str) -> ResponseReturnValue:
+    """A new payment page for the same order; the old one can no longer be paid."""
+    attempt = web.owned(order_id).attempt
+    page = checkout.retry(attempt.id, attempt.shopper_id)
+    answer = {
+        "sessionId": page.session_id,
+        "previousSessionId": page.previous_session_id,
+        "url": page.url,
+    }
+    return jsonify(answer), 201
+
+
 @bp.get("/orders/by-session/<session_id>")
 def order_by_session(session_id: str) -> ResponseReturnValue:
     return _order_json(orders.id_of_session(session_id))

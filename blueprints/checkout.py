@@ -77,7 +77,14 @@ def success() -> Page:
     session_id = request.args.get("session_id")
     if not session_id:
         raise _lost_reference()
-    return _landed(orders.id_of_session(session_id))
+    return _landed(orders.id_of_session(session_id) or checkout.found_at_stripe(session_id))
+
+
+@bp.get("/order-success/<order_id>")
+@limiter.limit("120 per minute")
+def order_success(order_id: str) -> Page:
+    """The same, by the order's own address, which opens it for its owner only."""
+    return _landed(web.owned(order_id).attempt.id)
 
 
 @bp.get("/payment/success")
@@ -93,7 +100,7 @@ def payment_success() -> Page:
 @bp.get("/checkout/cancel")
 def cancel() -> Page:
     case = status_page.asked(web.owned(request.args.get("attempt")))  # paid in another tab?
-    if case.has_moved_money:
+    if case.has_moved_money or case.attempt.state != "open":  # that page says how it ended
         return redirect(url_for("orders.order", order_id=case.attempt.id), code=303)
     return order_pages.render(case, "checkout/cancel.html")
 
@@ -102,7 +109,8 @@ def _landed(order_id: str | None) -> str:
     case = orders.dossier(order_id)
     if case is None:
         raise web.missing()
-    return order_pages.render(status_page.asked(case), "checkout/success.html")
+    case = status_page.landed(case, web.known_shopper())
+    return order_pages.render(case, "checkout/success.html")
 
 
 def _lost_reference() -> NotFound:

@@ -10,7 +10,7 @@ from werkzeug.wrappers import Response
 
 from blueprints import web
 from blueprints.forms import mail_address
-from domain.errors import Conflict
+from domain.errors import Conflict, ShopError
 from extensions import limiter
 from services import checkout, links, orders, receipts, status_page
 from services.checkout import AlreadyPaid
@@ -19,7 +19,6 @@ bp = Blueprint("orders", __name__)
 
 
 @bp.get("/orders/<order_id>")
-@bp.get("/order-success/<order_id>", endpoint="success")
 def order(order_id: str) -> str:
     return render(status_page.asked(web.owned(order_id)), "orders/order.html")
 
@@ -40,8 +39,17 @@ def status(order_id: str) -> str:
 
 @bp.post("/orders/<order_id>/retries")
 @limiter.limit("30 per minute")
-def retry(order_id: str) -> Response:
-    return to_payment(order_id)
+def retry(order_id: str) -> Response | tuple[str, int]:
+    """A new payment page for the same order; what stands against it is said on the order's page."""
+    attempt = web.owned(order_id).attempt
+    try:
+        page = checkout.retry(attempt.id, attempt.shopper_id)
+    except AlreadyPaid:
+        return redirect(url_for("orders.order", order_id=order_id), code=303)
+    except ShopError as error:
+        shown = render(web.owned(order_id), "orders/order.html", problem=error)
+        return shown, error.http_status
+    return redirect(web.pay_url(page.url), code=303)
 
 
 @bp.post("/orders/<order_id>/receipts")
@@ -83,9 +91,9 @@ def find() -> str:
     return render_template("orders/find.html", sent=request.method == "POST")
 
 
-def render(case: orders.Dossier, template: str) -> str:
-    """The page of a checkout, for its owner or for a stranger."""
-    return render_template(template, view=_view(case))
+def render(case: orders.Dossier, template: str, problem: ShopError | None = None) -> str:
+    """The page of a checkout, for its owner or for a stranger; ``problem`` is what just failed."""
+    return render_template(template, view=_view(case), problem=problem)
 
 
 def to_payment(order_id: str) -> Response:

@@ -95,6 +95,33 @@ class NotFound(ShopError):
     headline = "We can't find that"
 
 
+class OrderReferenceMissing(NotFound):
+    """A payment page of Stripe's that names none of our checkouts."""
+
+    code = "order_reference_missing"
+    headline = "Order data reference not found"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The payment page that sent you here belongs to no checkout of this shop. If you paid, "
+            "write to us: your payment is not lost."
+        )
+
+
+class OrderDataMissing(NotFound):
+    """A payment whose checkout is gone here, and cannot be made anew."""
+
+    code = "order_data_missing"
+    headline = "Order data not found or expired"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "What you ordered is no longer stored here. If you paid, your payment is not lost: we "
+            "see it and will write to you, so please don’t pay again. Otherwise start your "
+            "checkout again."
+        )
+
+
 class Conflict(ShopError):
     code = "conflict"
     http_status = 409

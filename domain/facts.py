@@ -105,3 +105,8 @@ class News:
     must_look: bool = False  # the event is only a mirror: read the live legs afresh
     refunds_of: str | None = None  # the payment intent whose refunds to read afresh
     ignored: str | None = None  # why this event is none of our business
+
+    @property
+    def payment(self) -> PaymentSucceeded | None:
+        """The money that it tells of, if it does."""
+        return next((fact for fact in self.facts if isinstance(fact, PaymentSucceeded)), None)

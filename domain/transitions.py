@@ -55,7 +55,6 @@ class Effect(StrEnum):
     RELEASE_STOCK = "release_stock"
     RETAKE_STOCK = "retake_stock"
     RETURN_LINES = "return_lines"
-    TAKE_LINES = "take_lines"
     SEND_RECEIPT = "send_receipt"
     TELL_FAILURE = "tell_failure"
 
@@ -73,15 +72,12 @@ class Ignore:
 
 Decision = Move | Ignore
 
-_CONFIRM = Move(
-    Status.PAYMENT_CONFIRMED, (Effect.TAKE_LINES, Effect.SEND_RECEIPT, Effect.SELL_STOCK)
-)
+_CONFIRM = Move(Status.PAYMENT_CONFIRMED, (Effect.SEND_RECEIPT, Effect.SELL_STOCK))
 _LATE = Move(
-    Status.PAYMENT_CONFIRMED,
-    (Effect.RETAKE_STOCK, Effect.TAKE_LINES, Effect.SEND_RECEIPT, Effect.SELL_STOCK),
+    Status.PAYMENT_CONFIRMED, (Effect.RETAKE_STOCK, Effect.SEND_RECEIPT, Effect.SELL_STOCK)
 )
 _GIVE_BACK = (Effect.RETURN_LINES, Effect.RELEASE_STOCK)
-_TAKE_AGAIN = Move(Status.PENDING_PAYMENT, (Effect.RETAKE_STOCK, Effect.TAKE_LINES))
+_TAKE_AGAIN = Move(Status.PENDING_PAYMENT, (Effect.RETAKE_STOCK,))
 
 TABLE: dict[tuple[Status, Outcome], Move] = {
     (Status.PENDING_PAYMENT, Outcome.PAID): _CONFIRM,

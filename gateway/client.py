@@ -198,6 +198,27 @@ class StripeGateway:
         )
         return facts.of_session(_plain(session))
 
+    def purchase_of(self, payment_intent: str) -> facts.Purchase | None:
+        """What was bought with a payment, as Stripe kept it; None if no session led to it."""
+        found = self._call(
+            lambda client: client.v1.checkout.sessions.list(
+                {
+                    "payment_intent": payment_intent,
+                    "limit": 1,
+                    "expand": ["data.payment_intent", "data.shipping_cost.shipping_rate"],
+                }
+            )
+        )
+        if not found["data"]:
+            return None
+        session = _plain(found["data"][0])
+        items = self._pages(
+            lambda client, page: client.v1.checkout.sessions.line_items.list(
+                session["id"], {"limit": PAGE, **page}
+            )
+        )
+        return facts.purchase(session, [_plain(item) for item in items])
+
     def expire_session(self, session_id: str) -> tuple[Fact, ...]:
         """Make a session unpayable, or say what has become of it instead."""
         try:
@@ -279,6 +300,24 @@ class StripeGateway:
             created = facts.time_of(plain["created"])
             assert created is not None
             yield verified, created
+
+    def sessions_since(self, since: datetime) -> Iterator[tuple[str, tuple[Fact, ...]]]:
+        """Checkout sessions of this shop's kind created since then (UTC), newest first: each one's
+        attempt id and what it says, its payment intent read along with it."""
+        for session in self._pages(
+            lambda client, page: client.v1.checkout.sessions.list(
+                {
+                    "created": {"gte": int(since.timestamp())},
+                    "limit": PAGE,
+                    "expand": ["data.payment_intent", "data.payment_intent.latest_charge"],
+                    **page,
+                }
+            )
+        ):
+            plain = _plain(session)
+            attempt_id = (plain.get("metadata") or {}).get(facts.ATTEMPT_KEY)
+            if attempt_id:
+                yield attempt_id, facts.of_session(plain)
 
     def payments_since(self, since: datetime) -> Iterator[dict[str, Any]]:
         """Stripe's own ledger: payment intents as plain dicts, newest first."""

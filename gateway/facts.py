@@ -6,6 +6,7 @@ version 2026-10-28.endive.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,6 +24,37 @@ from domain.facts import (
 ATTEMPT_KEY = "checkout_attempt_id"  # the only key that we put into Stripe's metadata
 
 StripeObject = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class PurchaseLine:
+    """A line item; ``unit_amount`` in minor units."""
+
+    title: str
+    unit_amount: int
+    quantity: int
+
+
+@dataclass(frozen=True, slots=True)
+class Purchase:
+    """All that Stripe kept of a checkout; amounts in minor units, times UTC."""
+
+    session_id: str
+    payment_intent: str | None
+    reference: str | None  # the attempt's id, as only our own call sets it
+    success_url: str
+    lines: tuple[PurchaseLine, ...]
+    currency: str
+    subtotal: int
+    shipping: int
+    total: int
+    name: str | None
+    email: str | None
+    phone: str | None
+    address: dict[str, str | None] | None
+    delivery_label: str | None
+    created: datetime
+    expires_at: datetime
 
 
 def of_event(event: StripeObject) -> News:
@@ -103,6 +135,39 @@ def of_refund(refund: StripeObject) -> RefundSeen:
         currency=refund["currency"],
         status=refund.get("status") or "pending",
         our_row=(refund.get("metadata") or {}).get("refund_row"),
+    )
+
+
+def purchase(session: StripeObject, items: list[StripeObject]) -> Purchase:
+    """A session with its intent and shipping rate expanded, and its line items."""
+    intent = session.get("payment_intent")
+    sent_to = (intent if isinstance(intent, dict) else {}).get("shipping") or {}
+    payer = session.get("customer_details") or {}
+    cost = session.get("shipping_cost") or {}
+    rate = cost.get("shipping_rate")
+    created, expires_at = time_of(session["created"]), time_of(session["expires_at"])
+    assert created is not None
+    assert expires_at is not None
+    return Purchase(
+        session_id=session["id"],
+        payment_intent=id_of(intent),
+        reference=session.get("client_reference_id"),
+        success_url=session.get("success_url") or "",
+        lines=tuple(
+            PurchaseLine(item["description"], item["price"]["unit_amount"], item["quantity"])
+            for item in items
+        ),
+        currency=session["currency"],
+        subtotal=session["amount_subtotal"],
+        shipping=cost.get("amount_total") or 0,
+        total=session["amount_total"],
+        name=sent_to.get("name") or payer.get("name"),
+        email=payer.get("email") or session.get("customer_email"),
+        phone=sent_to.get("phone") or payer.get("phone"),
+        address=_plain_address(sent_to) or _address(session),
+        delivery_label=rate.get("display_name") if isinstance(rate, dict) else None,
+        created=created,
+        expires_at=expires_at,
     )
 
 
@@ -224,18 +289,16 @@ def _failure(intent: StripeObject | None) -> str | None:
 def _address(session: StripeObject) -> dict[str, str | None] | None:
     collected = session.get("collected_information") or {}
     shipping = collected.get("shipping_details") or {}
+    address = _plain_address(shipping)
+    return {"name": shipping.get("name"), **address} if address else None
+
+
+def _plain_address(shipping: StripeObject) -> dict[str, str | None] | None:
     address = shipping.get("address")
     if not address:
         return None
-    return {
-        "name": shipping.get("name"),
-        "line1": address.get("line1"),
-        "line2": address.get("line2"),
-        "city": address.get("city"),
-        "postal_code": address.get("postal_code"),
-        "state": address.get("state"),
-        "country": address.get("country"),
-    }
+    parts = ("line1", "line2", "city", "postal_code", "state", "country")
+    return {part: address.get(part) for part in parts}
 
 
 def time_of(seconds: int | None) -> datetime | None:

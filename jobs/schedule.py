@@ -44,7 +44,7 @@ def periodic(app: Flask) -> list[Periodic]:
     settings = app.extensions["settings"]
     return [
         Periodic("sweep", settings.sweep_seconds, reconcile.sweep),
-        Periodic("sync", settings.reconcile_seconds, reconcile.sync),
+        Periodic("sync", settings.reconcile_seconds, reconcile.by_clock),
     ]
 
 

@@ -10,4 +10,4 @@ def sweep() -> None:
 
 
 def sync() -> None:
-    reconcile.sync()
+    reconcile.by_clock()

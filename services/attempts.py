@@ -11,8 +11,8 @@ from typing import Any
 from sqlalchemy import bindparam, delete, func, select, update
 
 from domain.clock import now
+from domain.errors import Conflict
 from domain.strategies import Moment
-from domain.transitions import Status
 from extensions import db, is_postgresql
 from models import Cart, CartItem, CheckoutAttempt, Order, OrderItem, Payment, StripeLeg
 from services import history
@@ -51,14 +51,27 @@ def owner_of_leg(stripe_id: str) -> str | None:
     return db.session.scalar(select(StripeLeg.attempt_id).where(StripeLeg.stripe_id == stripe_id))
 
 
+def reach(
+    attempt: CheckoutAttempt, moment: Moment, cause: Cause, order: Order | None = None
+) -> Order | None:
+    """A moment of the checkout has come: make the order, and take its lines out of the cart, if
+    its strategy says so. Returns the order, if there is one by now. Safe to repeat."""
+    order = order or ensure_order(attempt, moment, cause)
+    if moment >= attempt.strategy.lines_leave_cart:
+        take_lines(attempt)
+    return order
+
+
 def ensure_order(attempt: CheckoutAttempt, moment: Moment, cause: Cause) -> Order | None:
     """The order of this attempt, made now if its strategy says so; None while it is too early.
 
     Safe to repeat: the order's id is the attempt's, so there is never a second one.
     """
+    strategy = attempt.strategy
     order = order_of(attempt.id)
-    if order or moment < attempt.strategy.order_born:
+    if order or moment < strategy.order_born:
         return order
+    is_provisional = strategy.provisional and moment < Moment.PAYMENT
     contact = attempt.snapshot.get("contact") or {}
     order = Order(
         id=attempt.id,
@@ -68,6 +81,8 @@ def ensure_order(attempt: CheckoutAttempt, moment: Moment, cause: Cause) -> Orde
         shopper_id=attempt.shopper_id,
         strategy=attempt.strategy_name,
         status=attempt.status,
+        is_provisional=is_provisional,
+        provisional_created_at=now() if is_provisional else None,
         currency=attempt.currency,
         subtotal=attempt.subtotal,
         shipping=attempt.shipping,
@@ -89,7 +104,9 @@ def ensure_order(attempt: CheckoutAttempt, moment: Moment, cause: Cause) -> Orde
         )
         for line in attempt.lines
     )
-    history.moved(order.id, None, Status(order.status), cause)
+    if moment > Moment.START:  # else its history has just begun, and says so
+        made = "provisionally, before its payment was seen" if is_provisional else "now"
+        history.noted(order.id, "note", cause, f"the order was made {made}")
     return order
 
 
@@ -148,6 +165,27 @@ def return_lines(attempt: CheckoutAttempt) -> None:
                     shown_currency=attempt.currency,
                 )
             )
+
+
+def take_lines_again(attempt: CheckoutAttempt, cause: Cause) -> None:
+    """For a retry: the lines that came back must still be in the cart, as many of each; they leave
+    it again when their strategy says so. Raises Conflict."""
+    there: dict[int, int] = {}
+    if lock_cart(attempt):
+        there = {
+            item.product_id: item.quantity
+            for item in db.session.scalars(
+                select(CartItem).where(CartItem.cart_id == attempt.cart_id)
+            )
+        }
+    gone = [line for line in attempt.lines if there.get(line["product_id"], 0) < line["quantity"]]
+    if gone:
+        titles = ", ".join(line["title"] for line in gone)
+        raise Conflict(
+            f"{titles}: no longer in your basket as it was then, so this order cannot be paid "
+            "again. Nothing was charged. Check out what is in your basket instead."
+        )
+    reach(attempt, Moment.START, cause)
 
 
 def bought_or_out_again(attempt: CheckoutAttempt) -> bool:

@@ -96,10 +96,10 @@ class CartView:
 class NoMoreLeft(OutOfStock):
     """What is left is in this very basket already."""
 
-    def __init__(self, product: Product, in_basket: int) -> None:
-        super().__init__(product.sku, product.title, max(product.free - in_basket, 0))
+    def __init__(self, product: Product, free: int, in_basket: int) -> None:
+        super().__init__(product.sku, product.title, max(free - in_basket, 0))
         self.message = (
-            f"Only {product.free} of {product.title} left, and {in_basket} of them "
+            f"Only {free} of {product.title} left, and {in_basket} of them "
             f"{'is' if in_basket == 1 else 'are'} in your basket already."
         )
 
@@ -120,7 +120,8 @@ def view(shopper_id: str | None, currency: str) -> CartView:
         items = session.scalars(
             select(CartItem).where(CartItem.cart_id == cart.id).order_by(CartItem.id)
         ).all()
-        lines = [_line(item, cart.currency) for item in items]
+        held = _held_for(cart)
+        lines = [_line(item, cart.currency, held.get(item.product_id, 0)) for item in items]
         return CartView(cart.currency, lines, _waiting(cart))
 
 
@@ -145,9 +146,10 @@ def add(shopper_id: str, sku: str, quantity: object, currency: str) -> None:
         product = _product(sku, cart.currency)
         item = _item(cart, product)
         in_basket = item.quantity if item else 0
-        if in_basket and in_basket + wanted > product.free:
-            raise NoMoreLeft(product, in_basket)
-        _must_fit(product, in_basket + wanted)
+        free = product.free + _held_for(cart).get(product.id, 0)
+        if in_basket and in_basket + wanted > free:
+            raise NoMoreLeft(product, free, in_basket)
+        _must_fit(product, in_basket + wanted, free)
         _put(cart, product, item, in_basket + wanted)
 
 
@@ -161,7 +163,7 @@ def change(shopper_id: str, sku: str, quantity: object, currency: str) -> None:
     with atomic():
         cart = _cart(shopper_id, currency)
         product = _product(sku, cart.currency)
-        _must_fit(product, wanted)
+        _must_fit(product, wanted, product.free + _held_for(cart).get(product.id, 0))
         _put(cart, product, _item(cart, product), wanted)
 
 
@@ -193,10 +195,11 @@ def replace(shopper_id: str, items: list[tuple[str, object]], currency: str) -> 
     for sku, quantity in items:
         wanted[catalogue.by_sku(sku).sku] += units(quantity)
     current = _checkout_of(shopper_id)
-    if current and current.lines_out:
-        if wanted == {line["sku"]: line["quantity"] for line in current.lines}:
+    if current:
+        same = wanted == {line["sku"]: line["quantity"] for line in current.lines}
+        if same and current.lines_out:
             wanted.clear()
-        else:
+        elif not same:
             settled = settle.settle(current.id, SHOPPER, end=True)
             if settled and settled.state == "settled":
                 raise Conflict("Your last checkout was paid. Look at your orders first.")
@@ -208,9 +211,10 @@ def _fill(shopper_id: str, wanted: Counter[str], currency: str) -> None:
     with atomic() as session:
         cart = _cart(shopper_id, currency)
         session.execute(delete(CartItem).where(CartItem.cart_id == cart.id))
+        held = _held_for(cart)
         for sku, quantity in wanted.items():
             product = _product(sku, cart.currency)
-            _must_fit(product, quantity)
+            _must_fit(product, quantity, product.free + held.get(product.id, 0))
             _put(cart, product, None, quantity)
 
 
@@ -274,11 +278,27 @@ def _item(cart: Cart, product: Product) -> CartItem | None:
     )
 
 
-def _must_fit(product: Product, quantity: int) -> None:
+def _held_for(cart: Cart) -> dict[int, int]:
+    """Units that an open checkout holds for lines that are still in this cart: free for this
+    shopper, though for nobody else."""
+    snapshot = db.session.scalar(
+        select(CheckoutAttempt.snapshot).where(
+            CheckoutAttempt.cart_id == cart.id,
+            CheckoutAttempt.state == "open",
+            ~CheckoutAttempt.is_processing,
+            ~CheckoutAttempt.lines_out,
+        )
+    )
+    lines = snapshot["lines"] if snapshot else []
+    return {line["product_id"]: line["quantity"] for line in lines}
+
+
+def _must_fit(product: Product, quantity: int, free: int) -> None:
+    """``free`` is what this shopper may have of it."""
     if quantity > MOST_PER_LINE:
         raise BadQuantity(MOST_PER_LINE)
-    if quantity > product.free:
-        raise OutOfStock(product.sku, product.title, product.free)
+    if quantity > free:
+        raise OutOfStock(product.sku, product.title, free)
 
 
 def _put(cart: Cart, product: Product, item: CartItem | None, quantity: int) -> None:
@@ -290,21 +310,26 @@ def _put(cart: Cart, product: Product, item: CartItem | None, quantity: int) -> 
     item.shown_currency = cart.currency
 
 
-def _line(item: CartItem, currency: str) -> Line:
+def _line(item: CartItem, currency: str, held: int) -> Line:
     product = item.product
     price = product.prices.get(currency)
     problem = None
     if not product.active or price is None:
         problem = "No longer for sale. Remove it to go on."
-    elif product.free < item.quantity:
-        problem = f"Only {product.free} left." if product.free > 0 else "Sold out."
+    elif (free := product.free + held) < item.quantity:
+        problem = f"Only {free} left." if free > 0 else "Sold out."
     unit_amount = price if price is not None else item.shown_amount
     shown = item.shown_amount if item.shown_currency == currency else unit_amount
-    return _shown(product, item.quantity, unit_amount, shown, problem)
+    return _shown(product, item.quantity, unit_amount, shown, problem, held)
 
 
 def _shown(
-    product: Product, quantity: int, unit_amount: int, shown: int, problem: str | None = None
+    product: Product,
+    quantity: int,
+    unit_amount: int,
+    shown: int,
+    problem: str | None = None,
+    held: int = 0,
 ) -> Line:
     return Line(
         product_id=product.id,
@@ -316,7 +341,7 @@ def _shown(
         quantity=quantity,
         unit_amount=unit_amount,
         shown_amount=shown,
-        free=product.free,
+        free=product.free + held,
         problem=problem,
     )
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import uuid
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -20,6 +19,8 @@ from domain.errors import (
     Conflict,
     EmptyCart,
     NotFound,
+    OrderDataMissing,
+    OrderReferenceMissing,
     PriceChanged,
     ProductUnavailable,
     ShopError,
@@ -27,14 +28,15 @@ from domain.errors import (
     StripeUnavailable,
     TotalTooLarge,
 )
-from domain.facts import LegState
+from domain.facts import LegState, News, RefundSeen
 from domain.money import LARGEST_AMOUNT
 from domain.strategies import Moment
+from domain.transitions import Status
 from extensions import atomic, reading, retrying
-from gateway import parameters
+from gateway import current_gateway
 from gateway.client import UNREACHED
 from models import Cart, CartItem, CheckoutAttempt, StripeLeg
-from services import attempts, legs, settle, stock
+from services import attempts, history, inbox, legs, settle, snapshots, stock
 from services import settings as shop_settings
 from services.causes import CHECKOUT, LANDING, SHOPPER, Cause
 
@@ -62,11 +64,12 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class PayPage:
-    """Where the shopper can pay, and for which order."""
+    """Where the shopper can pay, and for which order; after a retry, what it replaces."""
 
     attempt_id: str
     session_id: str | None
     url: str
+    previous_session_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +131,52 @@ def again(order_id: str, shopper_id: str) -> PayPage:
     return _same_page(attempt)
 
 
+def retry(order_id: str, shopper_id: str) -> PayPage:
+    """A new payment page for the same order, in place of the old one, which is closed at Stripe
+    first. Also for a checkout that has ended, until a day after its end.
+
+    Only while nothing of it was ever paid. Stock and lines that came back are taken out again.
+    Pressed twice at once, both get the same page. Raises AlreadyPaid, OutOfStock,
+    ProductUnavailable, Conflict with the reason, and the Stripe errors; then nothing was changed.
+    """
+    attempt = _owned(order_id, shopper_id)
+    if attempt.state == "settled":
+        raise AlreadyPaid(attempt.id)
+    newest, other = _newest_leg(attempt), _other_open(attempt)
+    if newest.state == LegState.CREATING:  # its page never opened: there is nothing to replace
+        return _page(attempt.id)
+    if other:
+        _end_before_next(other)
+    settled = settle.settle(attempt.id, SHOPPER, replacing=newest.id)
+    if settled is None or settled.state == "settled":
+        raise AlreadyPaid(attempt.id)
+    page = _page(attempt.id)
+    return replace(page, previous_session_id=newest.stripe_id)
+
+
+def _newest_leg(attempt: CheckoutAttempt) -> StripeLeg:
+    with reading() as session:
+        return session.scalars(
+            select(StripeLeg)
+            .where(StripeLeg.attempt_id == attempt.id, StripeLeg.is_ours)
+            .order_by(StripeLeg.id.desc())
+            .limit(1)
+        ).one()
+
+
+def _other_open(attempt: CheckoutAttempt) -> str | None:
+    """Another checkout of the same basket that is still open."""
+    with reading() as session:
+        return session.scalar(
+            select(CheckoutAttempt.id).where(
+                CheckoutAttempt.cart_id == attempt.cart_id,
+                CheckoutAttempt.id != attempt.id,
+                CheckoutAttempt.state == "open",
+                ~CheckoutAttempt.is_processing,
+            )
+        )
+
+
 def release(order_id: str, shopper_id: str) -> None:
     """End an unpaid checkout so that its lines come back into the basket.
 
@@ -136,6 +185,43 @@ def release(order_id: str, shopper_id: str) -> None:
     attempt = _owned(order_id, shopper_id)
     if attempt.state == "open":
         _end_before_next(attempt.id, SHOPPER)
+
+
+@retrying
+def welcome_back(attempt_id: str, shopper_id: str | None) -> None:
+    """The browser of this very shopper is back from paying: what the strategy keeps for this
+    moment happens now, before anybody asks Stripe. A stranger's visit changes nothing.
+    Safe to repeat."""
+    with atomic():
+        attempt = attempts.lock(attempt_id)
+        if attempt and attempt.state == "open" and attempt.shopper_id == shopper_id:
+            attempts.reach(attempt, Moment.RETURN, LANDING)
+
+
+def found_at_stripe(session_id: str) -> str:
+    """The checkout behind a session that is in none of our rows: our note of it was lost, or it
+    is not ours. The address bar proves nothing, so Stripe is asked.
+
+    Returns the attempt's id. Raises NotFound for a forged id, OrderReferenceMissing for a session
+    that names no checkout, OrderDataMissing for one whose checkout is gone, and the Stripe errors.
+    A payment that fits no checkout is an open exception by then. Safe to repeat.
+    """
+    try:
+        facts = current_gateway().read_session(session_id, quick=True)
+    except StripeRefused as refused:
+        raise NotFound(
+            "There is no such order. Check the link, or find your order by e-mail."
+        ) from refused
+    told = [fact for fact in facts if not isinstance(fact, RefundSeen)]
+    named = told[0].origin.attempt_id
+    if named is None:
+        raise OrderReferenceMissing
+    news = News("", "landing", session_id, named, facts=facts)
+    attempt_id = inbox.take(news, LANDING)
+    if attempt_id is None:
+        inbox.tell_unmatched(news)
+        raise OrderDataMissing
+    return attempt_id
 
 
 def ask(attempt_id: str, cause: Cause = LANDING) -> bool:
@@ -246,15 +332,12 @@ def _record(shopper_id: str, draft: _Draft) -> str:
     """Write attempt, order, leg and stock hold in one transaction, before Stripe is called."""
     settings = current_app.extensions["settings"]
     strategy, _ = shop_settings.strategy_for(draft.snapshot["contact"]["email"])
-    attempt_id = str(uuid.uuid4())
-    deadline = now() + timedelta(minutes=settings.checkout_ttl_minutes)
     with atomic() as session:
         cart = session.scalar(select(Cart).where(Cart.id == draft.cart_id).with_for_update())
         items = session.scalars(select(CartItem).where(CartItem.cart_id == draft.cart_id)).all()
         if cart is None or _checked(items, draft.currency) != list(draft.lines):
             raise _Changed
-        attempt = CheckoutAttempt(
-            id=attempt_id,
+        attempt = snapshots.save(  # the one-open-attempt index speaks here, before stock is touched
             cart_id=cart.id,
             shopper_id=shopper_id,
             user_id=cart.user_id,
@@ -265,37 +348,15 @@ def _record(shopper_id: str, draft: _Draft) -> str:
             subtotal=draft.subtotal,
             shipping=draft.shipping,
             total=draft.total,
-            deadline=deadline,
+            deadline=now() + timedelta(minutes=settings.checkout_ttl_minutes),
             next_look_at=now() + timedelta(seconds=settings.reconcile_seconds),
         )
-        session.add(attempt)
-        session.flush()  # the one-open-attempt index speaks here, before stock is touched
-        session.add(_leg(attempt, 1, settings.public_origin))
-        attempts.ensure_order(attempt, Moment.START, CHECKOUT)
-        if attempt.strategy.lines_leave_cart is Moment.START:
-            attempts.take_lines(attempt)
+        history.moved(attempt.id, None, Status.PENDING_PAYMENT, CHECKOUT)
+        session.add(legs.draft(attempt, 1))
+        attempts.reach(attempt, Moment.START, CHECKOUT)
         session.flush()
         stock.hold(attempt.lines)
-    return attempt_id
-
-
-def _leg(attempt: CheckoutAttempt, number: int, origin: str) -> StripeLeg:
-    return StripeLeg(
-        attempt_id=attempt.id,
-        amount=attempt.total,
-        currency=attempt.currency,
-        deadline=attempt.deadline,
-        idempotency_key=legs.idempotency_key(attempt.id, number),
-        parameters=parameters.hosted_session(
-            attempt_id=attempt.id,
-            lines=attempt.lines,
-            currency=attempt.currency,
-            delivery=attempt.snapshot["delivery"],
-            email=attempt.snapshot["contact"]["email"],
-            expires_at=attempt.deadline,
-            origin=origin,
-        ),
-    )
+    return attempt.id
 
 
 def _same_page(attempt: CheckoutAttempt) -> PayPage:

@@ -27,7 +27,7 @@ from domain.transitions import (
 )
 from extensions import db
 from models import CheckoutAttempt, Order, Payment, StripeLeg, User
-from services import attempts, history, outbox, refunds, stock
+from services import attempts, history, legs, outbox, refunds, stock
 from services.causes import Cause
 from services.exceptions import open_exception
 
@@ -36,6 +36,14 @@ _ROLES = {
     "surplus": "which is too much: the order was already paid",
     "mismatch": "which is not what was due",
 }
+
+
+class SnapshotMissing(Exception):
+    """Money came for an attempt whose person is forgotten, and its order is yet to be made."""
+
+    def __init__(self, payment_intent: str | None) -> None:
+        super().__init__(payment_intent)
+        self.payment_intent = payment_intent
 
 
 class Desk:
@@ -223,21 +231,64 @@ class Desk:
                 self._move(outcome, decision)
             elif verbose and not self.changed:
                 self._ignored(decision.why)
-        # Out of the shopper's hands: the bank, or a person here, decides; meanwhile the shopper
-        # may buy something else.
-        self.attempt.is_processing = self.attempt.state == "open" and (
+        self._park()
+        self._show()
+
+    def _park(self) -> None:
+        """Out of the shopper's hands: the bank, or a person here, decides. Meanwhile the shopper
+        may buy something else, and so its lines are out of the cart in every strategy."""
+        parked = self.attempt.state == "open" and (
             any(leg.state == LegState.PROCESSING for leg in self.legs)
             or any(payment.role == "mismatch" for payment in self.payments)
         )
+        if parked:
+            attempts.take_lines(self.attempt)
+        self.attempt.is_processing = parked
+
+    def replace(self, leg_id: int) -> bool:
+        """A retry: open a new leg in the place of ``leg_id``, which is closed at Stripe by now.
+
+        False, and nothing is changed, if it was paid, if the bank is still deciding, or if
+        somebody else has replaced it already. Raises OutOfStock, ProductUnavailable, Conflict.
+        """
+        previous = self.legs[-1]
+        if previous.id != leg_id or not all(LegState(leg.state).is_final for leg in self.legs):
+            return False
+        if self.payments or self.attempt.purged_at:
+            return False
+        before = Status(self.attempt.status)
+        decision = decide(before, Outcome.RETRIED)
+        if isinstance(decision, Move):
+            stock.must_be_sold(self.attempt.lines)
+            attempts.take_lines_again(self.attempt, self.cause)
+            self.attempt.status, self.attempt.state, self.attempt.hold = decision.to, "open", "held"
+            self.attempt.closed_at = None
+            self.owed_stock = stock.hold
+            history.moved(self.attempt.id, before, decision.to, self.cause, str(Outcome.RETRIED))
+        elif self.attempt.state != "open":
+            return False
+        db.session.flush()  # the old leg gives up its place in the index before the new one comes
+        leg = legs.draft(self.attempt, len(self.legs) + 1, previous=previous)
+        db.session.add(leg)
+        self.legs.append(leg)
+        self.attempt.deadline = leg.deadline
+        self.attempt.next_look_at = now()
+        self.changed = True
+        history.noted(
+            self.attempt.id, "note", self.cause, f"tried again, in place of {previous.stripe_id}"
+        )
+        if self.order:
+            self.order.is_provisional = self.attempt.strategy.provisional
         self._show()
+        return True
 
     def _move(self, outcome: Outcome, move: Move) -> None:
         if Effect.RETAKE_STOCK in move.effects and not self._take_back():
             return
         if outcome is Outcome.PAID:
-            self.order = self.order or attempts.ensure_order(
-                self.attempt, Moment.PAYMENT, self.cause
-            )
+            if self.order is None and self.attempt.purged_at:
+                raise SnapshotMissing(next((p.payment_intent for p in self.payments), None))
+            self.order = attempts.reach(self.attempt, Moment.PAYMENT, self.cause, self.order)
         before = Status(self.attempt.status)
         self.attempt.status = move.to
         self.attempt.state = "settled" if outcome is Outcome.PAID else "closed"
@@ -255,7 +306,6 @@ class Desk:
         self.order.payment_intent = paid.payment_intent if paid else None
         self.order.paid_at = self.order.locked_at = now()
         self.order.paid_lane = self.cause.lane
-        self.order.is_provisional = False
 
     def _take_back(self) -> bool:
         """Late money: hold the stock again, or leave the payment to a person (rule R9)."""
@@ -293,11 +343,16 @@ class Desk:
             return
         decided = self.attempt.state != "open"
         live = [leg for leg in self.legs if leg.failure]
+        intents = [leg.payment_intent for leg in self.legs if leg.payment_intent]
         shown = {
             "status": self.attempt.status,
             "payment_status": self.payment_status(),
             "failure_reason": live[-1].failure if live and not order.paid_at else None,
             "sync_status": "synced" if decided else "syncing",
+            "is_provisional": order.is_provisional and not decided,
+            "payment_intent": order.payment_intent
+            if order.paid_at
+            else next(reversed(intents), None),
             "refunded": self.refunded if order.paid_at else 0,
         }
         if any(getattr(order, name) != value for name, value in shown.items()):
@@ -348,12 +403,8 @@ class Desk:
     def return_lines(self) -> None:
         attempts.return_lines(self.attempt)
 
-    def take_lines(self) -> None:
-        attempts.take_lines(self.attempt)
-
     def tell_failure(self) -> None:
-        if self.order:
-            outbox.owe("payment_failed", self.attempt.id, order_id=self.attempt.id)
+        outbox.owe("payment_failed", self.attempt.id, order_id=self.attempt.id)
 
     def send_receipt(self) -> None:
         outbox.owe("receipt", self.attempt.id, order_id=self.attempt.id)
@@ -372,7 +423,6 @@ EFFECTS = {
     Effect.SELL_STOCK: Desk.sell_stock,
     Effect.RELEASE_STOCK: Desk.release_stock,
     Effect.RETURN_LINES: Desk.return_lines,
-    Effect.TAKE_LINES: Desk.take_lines,
     Effect.SEND_RECEIPT: Desk.send_receipt,
     Effect.TELL_FAILURE: Desk.tell_failure,
     Effect.RETAKE_STOCK: lambda desk: None,  # done before the move, which depends on it

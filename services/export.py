@@ -191,17 +191,20 @@ def _messages() -> Iterator[Row]:
 
 
 def _transitions() -> Iterator[Row]:
+    """Of orders only: an attempt that never became one has a history too, which ends with it."""
     e = OrderEvent
     for row in _rows(
         e,
         kind_of_event=e.kind,
+        born=select(Order.id).where(Order.id == e.order_id).scalar_subquery(),
         order=e.order_id,
         **{"from": e.from_status},
         to=e.to_status,
         cause=e.cause,
         at=e.at,
     ):
-        if row.pop("kind_of_event") == "transition":
+        is_move, is_orders = row.pop("kind_of_event") == "transition", row.pop("born")
+        if is_move and is_orders:
             yield row
 
 

@@ -12,7 +12,7 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from domain.clock import now
 from domain.errors import CannotStore, StripeBusy, StripeUnavailable
-from domain.facts import News, PaymentSucceeded
+from domain.facts import News
 from domain.money import display
 from extensions import (
     HungJob,
@@ -27,7 +27,7 @@ from extensions import (
 from gateway import facts
 from gateway.client import VerifiedEvent
 from models import Payment, StripeEvent, StripeLeg
-from services import settle
+from services import rebuild, settle
 from services.causes import Cause
 from services.exceptions import open_exception, resolve
 
@@ -146,18 +146,33 @@ def _apply(news: News, lane: str) -> None:
     if news.ignored:
         _close(news, "ignored", news.ignored)
         return
-    attempt_id = _attempt_of(news)
-    cause = Cause(lane, event_id=news.event_id)
-    if attempt_id and settle.settle(attempt_id, cause, news=news):
+    if take(news, Cause(lane, event_id=news.event_id)):
         return
-    if news.attempt_id and any(isinstance(fact, PaymentSucceeded) for fact in news.facts):
-        _unmatched(news)
+    if tell_unmatched(news):
         return
-    known = news.attempt_id or "none"
+    known = (news.attempt_id or "none")[:80]
     _close(news, "ignored", f"no checkout attempt of this shop (metadata names {known})")
 
 
-def _attempt_of(news: News) -> str | None:
+def take(news: News, cause: Cause) -> str | None:
+    """Settle the attempt that the news is about, which is made anew if it paid and is missing here.
+
+    Returns its id, or None if it is no attempt of this shop; then nothing was changed. Raises the
+    Stripe errors. Safe to repeat.
+    """
+    attempt_id = attempt_of(news)
+    if attempt_id is None:
+        return None
+    if settle.settle(attempt_id, cause, news=news):
+        return attempt_id
+    paid = news.payment
+    if paid and rebuild.attempt(attempt_id, paid.payment_intent, cause):
+        settle.settle(attempt_id, cause, news=news)
+        return attempt_id
+    return None
+
+
+def attempt_of(news: News) -> str | None:
     """The attempt an event is about: what its metadata says, else what our own records say."""
     if news.attempt_id:
         return news.attempt_id
@@ -174,19 +189,24 @@ def _attempt_of(news: News) -> str | None:
 
 
 @retrying
-def _unmatched(news: News) -> None:
-    """Money that names an attempt we do not have: a person has to look at it (rule R10)."""
-    payment = next(fact for fact in news.facts if isinstance(fact, PaymentSucceeded))
+def tell_unmatched(news: News) -> bool:
+    """Money that names an attempt we do not have: a person has to look at it (rule R10). Says
+    whether it is that."""
+    payment = news.payment
+    if news.attempt_id is None or payment is None:
+        return False
     took = display(payment.amount, payment.currency)
     with atomic() as session:
         open_exception(
             "unmatched_payment",
             payment.payment_intent,
-            f"Stripe took {took} for checkout {news.attempt_id}, which this shop has no record of.",
+            f"Stripe took {took} for checkout {news.attempt_id[:80]}, which this shop has no "
+            "record of.",
             amount=payment.amount,
             currency=payment.currency,
         )
         session.execute(_closing(news, "done", "unmatched payment: see exceptions"))
+    return True
 
 
 @retrying

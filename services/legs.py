@@ -11,15 +11,16 @@ from __future__ import annotations
 from datetime import timedelta
 
 import structlog
+from flask import current_app
 from sqlalchemy import select, update
 
 from domain.clock import now
 from domain.errors import StripeRefused, StripeReplayedFailure
 from domain.facts import LegState
 from extensions import atomic, reading, retrying
-from gateway import current_gateway
+from gateway import current_gateway, parameters
 from gateway.client import OpenedSession
-from models import StripeLeg
+from models import CheckoutAttempt, StripeLeg
 
 log = structlog.get_logger()
 
@@ -29,6 +30,37 @@ KEY_LIVES = timedelta(hours=24)  # docs.stripe.com/api/idempotent_requests: "at 
 def idempotency_key(attempt_id: str, number: int, generation: int = 1) -> str:
     """Ours, because the SDK's automatic key does not survive a retry of the job."""
     return f"{attempt_id}:leg{number}:g{generation}"
+
+
+def draft(attempt: CheckoutAttempt, number: int, previous: StripeLeg | None = None) -> StripeLeg:
+    """The row of an attempt's next leg, with a deadline of its own and exactly what Stripe will be
+    asked for. Not yet written: that is the caller's transaction."""
+    settings = current_app.extensions["settings"]
+    deadline = now() + timedelta(minutes=settings.checkout_ttl_minutes)
+    return StripeLeg(
+        attempt_id=attempt.id,
+        amount=attempt.total,
+        currency=attempt.currency,
+        state=LegState.CREATING,
+        deadline=deadline,
+        previous_id=previous.id if previous else None,
+        idempotency_key=idempotency_key(attempt.id, number),
+        parameters=parameters.hosted_session(
+            attempt_id=attempt.id,
+            lines=attempt.lines,
+            currency=attempt.currency,
+            delivery=attempt.snapshot["delivery"],
+            contact=attempt.snapshot["contact"],
+            address=attempt.snapshot["address"],
+            expires_at=deadline,
+            origin=settings.public_origin,
+        ),
+        asked_at=now(),
+        created_at=now(),
+        version=1,
+        is_ours=True,
+        kind="session",
+    )
 
 
 def resolve(leg: StripeLeg, *, quick: bool = False) -> StripeLeg | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import String, cast, func, or_, select
 
-from domain.transitions import Status
+from domain.transitions import Status, payment_status
 from extensions import db, reading
 from models import (
     CheckoutAttempt,
@@ -206,6 +206,15 @@ def id_of_intent(payment_intent: str) -> str | None:
         )
 
 
+def _payment_status(case: Dossier) -> str:
+    """Of a checkout that has no order row to say it."""
+    return payment_status(legs=[leg.view for leg in case.legs], paid=False)
+
+
+def _sync_status(attempt: CheckoutAttempt) -> str:
+    return "syncing" if attempt.state == "open" else "synced"
+
+
 def as_dict(case: Dossier) -> dict[str, Any]:
     """An order as the API shows it; money in minor units, times in ISO 8601 UTC.
 
@@ -237,10 +246,10 @@ def as_dict(case: Dossier) -> dict[str, Any]:
         "id": attempt.id,
         "number": number(order) if order else None,
         "status": attempt.status,
-        "paymentStatus": order.payment_status if order else "pending",
+        "paymentStatus": order.payment_status if order else _payment_status(case),
         "failureReason": order.failure_reason if order else None,
         "isProvisional": bool(order and order.is_provisional),
-        "syncStatus": order.sync_status if order else "syncing",
+        "syncStatus": order.sync_status if order else _sync_status(attempt),
         "currency": attempt.currency,
         "subtotal": source.subtotal,
         "discount": order.discount if order else 0,
@@ -250,7 +259,7 @@ def as_dict(case: Dossier) -> dict[str, Any]:
         "items": lines,
         "sessionId": session.stripe_id if session else None,
         "previousSessionId": previous.stripe_id if previous else None,
-        "paymentIntentId": paid.payment_intent if paid else None,
+        "paymentIntentId": paid.payment_intent if paid else session and session.payment_intent,
         "amountReceived": paid.amount if paid else None,
         "createdAt": source.created_at.isoformat(),
         "updatedAt": (order.updated_at if order else attempt.created_at).isoformat(),

@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 from domain.clock import now
 from domain.money import display
 from extensions import atomic, reading
-from models import Order, OutboxMessage
+from models import CheckoutAttempt, Order, OutboxMessage
 from services import links, mail, orders, outbox, shop
 
 MOST_LINKS = 20
@@ -43,12 +43,18 @@ def send_links(email: str) -> None:
 
 @outbox.handles("payment_failed")
 def send_failure(message: OutboxMessage) -> outbox.Result:
-    """Tell the shopper that the bank said no in the end, and that nothing was charged."""
+    """Tell the shopper that the bank said no in the end, and that nothing was charged. Where the
+    strategy makes no order before its money, the address is that of the checkout."""
     with reading() as session:
-        order = session.scalars(select(Order).where(Order.id == message.order_id)).one()
-    number = orders.number(order)
-    mail_ = _addressed(message, order, f"The payment for order {number} did not go through")
-    link = current_app.extensions["settings"].public_origin + links.path(order)
+        order = session.scalar(select(Order).where(Order.id == message.order_id))
+        attempt = session.get_one(CheckoutAttempt, message.order_id)
+    email = order.email if order else attempt.email
+    if email is None:
+        return {"not_sent": "the person is forgotten"}
+    number = orders.number(order) if order else None
+    mail_ = _addressed(message, email, f"The payment for {_called(number)} did not go through")
+    origin = current_app.extensions["settings"].public_origin
+    link = origin + (links.path(order) if order else f"/orders/{attempt.id}")
     about = {"number": number, "link": link, "shop": shop.IDENTITY}
     mail_.set_content(render_template("email/payment_failed.txt", **about))
     return mail.send(mail_)
@@ -67,7 +73,7 @@ def send_order_links(message: OutboxMessage) -> outbox.Result:
         ).all()
     origin = current_app.extensions["settings"].public_origin
     listed = [(orders.number(one), one.created_at, origin + links.path(one)) for one in found]
-    mail_ = _addressed(message, order, "Your orders")
+    mail_ = _addressed(message, order.email, "Your orders")
     mail_.set_content(render_template("email/links.txt", orders=listed, shop=shop.IDENTITY))
     return mail.send(mail_)
 
@@ -93,19 +99,23 @@ def compose(message: OutboxMessage) -> EmailMessage:
         "link": settings.public_origin + links.path(order),
         "shop": shop.IDENTITY,
     }
-    mail_ = _addressed(message, order, f"Your receipt for order {about['number']}")
+    mail_ = _addressed(message, order.email, f"Your receipt for order {about['number']}")
     mail_.set_content(render_template("email/receipt.txt", **about))
     mail_.add_alternative(render_template("email/receipt.html", **about), subtype="html")
     return mail_
 
 
-def _addressed(message: OutboxMessage, order: Order, subject: str) -> EmailMessage:
+def _called(number: str | None) -> str:
+    return f"order {number}" if number else "your order"
+
+
+def _addressed(message: OutboxMessage, email: str | None, subject: str) -> EmailMessage:
     settings = current_app.extensions["settings"]
     host = urlsplit(settings.public_origin).hostname
     mail_ = EmailMessage()
     mail_["Subject"] = subject
     mail_["From"] = settings.mail_from
-    mail_["To"] = order.email
+    mail_["To"] = email
     mail_["Date"] = format_datetime(message.created_at)
     mail_["Message-ID"] = f"<{message.kind}.{message.key.replace(':', '.')}@{host}>"
     return mail_

@@ -6,9 +6,11 @@ starts from live legs and from Stripe's list of events since a cursor.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import structlog
 from flask import current_app
@@ -16,11 +18,11 @@ from sqlalchemy import or_, select, union, update
 
 from domain.clock import now
 from domain.errors import ShopError, StripeBusy, StripeError, StripeMissing, StripeUnavailable
-from domain.facts import LIVE
+from domain.facts import LIVE, News
 from extensions import HungJob, atomic, reading, retrying
 from gateway import current_gateway
-from models import CheckoutAttempt, Order, StripeLeg
-from services import inbox, leases, outbox, settle
+from models import CheckoutAttempt, Order, Payment, StripeLeg
+from services import inbox, leases, outbox, settings, settle, snapshots
 from services.causes import EXPIRY, SYNC, Cause
 from services.exceptions import open_exception
 
@@ -29,14 +31,20 @@ log = structlog.get_logger()
 CURSOR = "events_cursor"
 OVERLAP = timedelta(minutes=10)  # Stripe's ``created`` is in whole seconds and events come late
 FIRST_LOOK_BACK = timedelta(days=1)
-PURGE_UNPAID_AFTER = timedelta(hours=24)  # until then an unpaid attempt can be taken up again
+EVENTS_KEPT = timedelta(days=30)  # by Stripe's list of events; what is older is read as objects
+PAID_LATER = timedelta(days=15)  # a session may be that old when its bank debit arrives
 LONGEST_LOOK_S = 3600  # a bank debit under way for days needs no look every two minutes
-MOST_LOOKS = 500  # per pass: at 25 reads a second, Stripe's own limit, twenty seconds
+MOST_LOOKS = 500  # per pass
+LOOKS_PER_S = 20  # Stripe answers 25 reads a second of one kind; shoppers need some of them
+FIRST_RETRY_S, LONGEST_RETRY_S = 15, 150  # 15, 30, 60, 120, 150: well within 300 s of an outage
+OUTAGE_AFTER = 3  # calls in a row without an answer: the pass stops and leaves the rest to the next
+SHOWN_FAILED_AFTER = 3  # failed looks in a row
 
 
 @dataclass(slots=True)
 class Tally:
-    """What a pass did: ``synced`` changed something, ``skipped`` found nothing new."""
+    """What a pass did: ``synced`` changed something, ``skipped`` found nothing new or did not come
+    to be looked at."""
 
     synced: int = 0
     failed: int = 0
@@ -46,30 +54,51 @@ class Tally:
         return asdict(self)
 
 
+class _Outage(Exception):
+    """Stripe does not answer, or asks us to slow down: going on would only make it worse."""
+
+
 def sweep() -> int:
-    """Carry out what is waiting in inbox and outbox, with or without Redis. Returns how much."""
-    return inbox.drain() + outbox.drain()
+    """Carry out what is waiting in inbox and outbox, with or without Redis, and look again at
+    orders whose last look failed. Returns how much was waiting."""
+    done = inbox.drain() + outbox.drain()
+    if settings.current().background_sync:
+        _look_at_all(_live_attempts(due_only=True, failed_only=True), SYNC, Tally())
+    return done
+
+
+def by_clock() -> Tally | None:
+    """The clock's pass; None while an admin has switched it off. People are forgotten even then."""
+    if settings.current().background_sync:
+        return sync()
+    log.warning("sync.switched_off")
+    _tidy()
+    return None
 
 
 def sync(*, since: datetime | None = None, cause: Cause = SYNC, due_only: bool = True) -> Tally:
     """One whole pass: missed events, then live legs, then what is owed. Safe at any time.
 
-    ``since`` (UTC) reads the event list from there instead of from the cursor; ``due_only`` False
-    looks at every live leg, also at those that were looked at a moment ago. An order that fails is
-    counted and left to the next pass; it never stops the others.
+    ``since`` (UTC) reads the event list from there instead of from the cursor, and beyond the 30
+    days that it reaches back, the payments themselves; ``due_only`` False looks at every live leg,
+    also at those that were looked at a moment ago. An order that fails is counted and left to the
+    next pass; it never stops the others. While Stripe does not answer, the rest is left as well.
     """
-    tally, fresh = Tally(), []
+    tally, fresh, reachable = Tally(), [], True
     try:
         fresh = fetch_events(since)
+        if since and since < now() - EVENTS_KEPT:
+            fetch_payments(since - PAID_LATER, cause, tally)
     except StripeError as error:
         tally.failed += 1
-        log.warning("sync.events_unreadable", error=error.code)
+        reachable = False
+        log.warning("sync.stripe_unreachable", error=error.code)
     inbox.drain()
     tally.synced += inbox.orders_of(fresh)
-    for attempt_id, past_deadline in _live_attempts(due_only):
-        _look_at(attempt_id, EXPIRY if past_deadline else cause, tally, end=past_deadline)
+    if reachable:
+        _look_at_all(_live_attempts(due_only), cause, tally)
     outbox.drain()
-    purge()
+    _tidy()
     log.info("sync.done", **tally.as_dict())
     return tally
 
@@ -93,7 +122,8 @@ def until_quiet(*, since: datetime | None = None, patience_s: float = 300) -> Ta
 def sync_order(attempt_id: str, cause: Cause) -> Tally:
     """The admin's *Sync now*: the same pass over one order."""
     tally = Tally()
-    _look_at(attempt_id, cause, tally, end=False)
+    with contextlib.suppress(_Outage):  # counted as failed
+        _look_at(attempt_id, cause, tally, end=False)
     outbox.drain()
     return tally
 
@@ -116,7 +146,33 @@ def fetch_events(since: datetime | None = None) -> list[str]:
     return fresh
 
 
-def _live_attempts(due_only: bool) -> list[tuple[str, bool]]:
+def fetch_payments(since: datetime, cause: Cause, tally: Tally) -> None:
+    """Read the sessions that were opened since then, and settle those whose payment we do not have:
+    for what Stripe's list of events no longer tells. One that fails never stops the others."""
+    for attempt_id, said in current_gateway().sessions_since(since):
+        news = News("", "payments", attempt_id=attempt_id, facts=said)
+        if news.payment is None or _is_known(news.payment.payment_intent):
+            continue
+        try:
+            if inbox.take(news, cause) or inbox.tell_unmatched(news):
+                tally.synced += 1
+        except StripeError:
+            raise
+        except HungJob:
+            raise
+        except Exception:
+            tally.failed += 1
+            log.exception("sync.payment_failed", order=attempt_id)
+
+
+def _is_known(payment_intent: str) -> bool:
+    with reading() as session:
+        return bool(
+            session.scalar(select(Payment.id).where(Payment.payment_intent == payment_intent))
+        )
+
+
+def _live_attempts(due_only: bool, *, failed_only: bool = False) -> list[tuple[str, bool]]:
     """Attempts that are not over, or have a leg that is not, and are due for a look; and whether
     their time is up. Both come from partial indexes that hold no finished order."""
     moment = now()
@@ -131,17 +187,45 @@ def _live_attempts(due_only: bool) -> list[tuple[str, bool]]:
         query = query.where(
             or_(CheckoutAttempt.next_look_at.is_(None), CheckoutAttempt.next_look_at <= moment)
         )
+    if failed_only:
+        query = query.where(CheckoutAttempt.failed_looks > 0)
     with reading() as session:
-        rows = session.execute(query.order_by(CheckoutAttempt.next_look_at).limit(MOST_LOOKS)).all()
+        most = MOST_LOOKS if due_only else None
+        rows = session.execute(query.order_by(CheckoutAttempt.next_look_at).limit(most)).all()
     return [(row.id, row.deadline <= moment) for row in rows]
 
 
+def _look_at_all(found: list[tuple[str, bool]], cause: Cause, tally: Tally) -> None:
+    """Look at one after the other, no faster than Stripe likes, until it stops answering."""
+    unanswered = 0
+    for number, (attempt_id, past_deadline) in enumerate(found):
+        started = time.monotonic()
+        try:
+            _look_at(attempt_id, EXPIRY if past_deadline else cause, tally, end=past_deadline)
+            unanswered = 0
+        except _Outage as outage:
+            unanswered += 1
+            if unanswered == OUTAGE_AFTER or isinstance(outage.__cause__, StripeBusy):
+                left = len(found) - number - 1
+                tally.skipped += left
+                log.warning("sync.stopped_early", left=left)
+                return
+        pause(started + 1 / LOOKS_PER_S - time.monotonic())
+
+
+def pause(seconds: float) -> None:
+    if seconds > 0:
+        time.sleep(seconds)
+
+
 def _look_at(attempt_id: str, cause: Cause, tally: Tally, *, end: bool) -> None:
-    outcome = "error"
+    """Look at one order; raises _Outage, after everything was noted, if Stripe did not answer."""
+    outcome, outage = "error", None
     try:
         settled = settle.settle(attempt_id, cause, look=True, end=end)
         outcome = "changed" if settled and settled.changed else "same"
     except (StripeUnavailable, StripeBusy) as error:
+        outage = error
         log.warning("sync.order_unreachable", order=attempt_id, error=error.code)
     except StripeMissing as error:
         _tell_missing(attempt_id, error)
@@ -159,6 +243,8 @@ def _look_at(attempt_id: str, cause: Cause, tally: Tally, *, end: bool) -> None:
         tally.synced += 1
     else:
         tally.skipped += 1
+    if outage:
+        raise _Outage from outage
 
 
 @retrying
@@ -179,8 +265,9 @@ def _tell_missing(attempt_id: str, error: StripeMissing) -> None:
 def _note_look(attempt_id: str, *, answered: bool) -> None:
     """Count the look, on error too, and say when the next one is due.
 
-    Steady, so that whatever Stripe decides is seen within minutes; only a payment that the bank
-    has under way for days is asked about ever more rarely.
+    Steady while Stripe answers, so that whatever it decides is seen within minutes; only a payment
+    that the bank has under way for days is asked about ever more rarely. After an error soon, and
+    then twice as late each time.
     """
     moment = now()
     wait_s: float = current_app.extensions["settings"].reconcile_seconds
@@ -188,41 +275,32 @@ def _note_look(attempt_id: str, *, answered: bool) -> None:
         attempt = session.scalar(select(CheckoutAttempt).where(CheckoutAttempt.id == attempt_id))
         if attempt is None:
             return
-        if answered and attempt.is_processing:
+        attempt.failed_looks = 0 if answered else attempt.failed_looks + 1
+        if not answered:
+            doublings = min(attempt.failed_looks - 1, 10)
+            wait_s = min(FIRST_RETRY_S * 2**doublings, LONGEST_RETRY_S)
+        elif attempt.is_processing:
             age_s = (moment - attempt.created_at).total_seconds()
             wait_s = max(wait_s, min(age_s / 10, LONGEST_LOOK_S))
         attempt.next_look_at = moment + timedelta(seconds=wait_s)
         if attempt.deadline > moment:
             attempt.next_look_at = min(attempt.next_look_at, attempt.deadline)
+        noted: dict[str, Any] = {
+            "sync_attempts": Order.sync_attempts + 1,
+            "last_sync_attempt": moment,
+        }
+        if attempt.state == "open":
+            is_lost = attempt.failed_looks >= SHOWN_FAILED_AFTER
+            noted["sync_status"] = "failed" if is_lost else "syncing"
         session.execute(
             update(Order)
             .where(Order.id == attempt_id)
-            .values(sync_attempts=Order.sync_attempts + 1, last_sync_attempt=moment)
+            .values(noted)
             .execution_options(synchronize_session=False)
         )
 
 
-def purge() -> int:
-    """Forget the person in attempts that are over; the lines stay as a tombstone (rule R10)."""
-    with atomic() as session:
-        over = session.scalars(
-            select(CheckoutAttempt)
-            .where(
-                CheckoutAttempt.purged_at.is_(None),
-                CheckoutAttempt.closed_at.is_not(None),
-                (CheckoutAttempt.state == "settled")
-                | (CheckoutAttempt.closed_at <= now() - PURGE_UNPAID_AFTER),
-                ~CheckoutAttempt.id.in_(
-                    select(StripeLeg.attempt_id).where(StripeLeg.state.in_(LIVE))
-                ),
-            )
-            .limit(MOST_LOOKS)
-        ).all()
-        for attempt in over:
-            attempt.snapshot = {"lines": attempt.lines}
-            attempt.purged_at = now()
-        ids = [attempt.id for attempt in over]
-        session.execute(
-            update(StripeLeg).where(StripeLeg.attempt_id.in_(ids)).values(parameters=None)
-        )
-    return len(over)
+def _tidy() -> None:
+    """Forget people, and then the attempts themselves, when their time is over (rule R10)."""
+    snapshots.purge()
+    snapshots.bury()

@@ -21,9 +21,9 @@ from domain.transitions import PaymentStatus, Status
 from extensions import atomic, db, reading, retrying
 from gateway import current_gateway
 from models import StripeEvent
-from services import attempts, legs, refunds
+from services import attempts, legs, rebuild, refunds
 from services.causes import Cause
-from services.desk import Desk
+from services.desk import Desk, SnapshotMissing
 
 log = structlog.get_logger()
 
@@ -60,30 +60,39 @@ def settle(
     news: News | None = None,
     look: bool = False,
     end: bool = False,
+    replacing: int | None = None,
     quick: bool = False,
 ) -> Settled | None:
     """Apply ``news`` and, if asked for, a fresh ``look`` at the attempt's live legs.
 
     ``end`` asks Stripe to close the legs first, and so gives nothing away that was paid (rule R5).
+    ``replacing`` names a leg (our row's id): it and older ones are closed at Stripe, and a new one
+    takes its place if nothing was ever paid; it changes nothing once somebody else has replaced it.
     ``quick`` waits 3 s instead of 10 s for Stripe. None if there is no such attempt. Raises the
-    Stripe errors of ``domain.errors``; then nothing was changed and it may be called again.
+    Stripe errors of ``domain.errors``, and for a retry OutOfStock, ProductUnavailable, Conflict;
+    then nothing was changed here and it may be called again.
     """
     for _ in range(LOOKS):
         seen = Look(facts=list(news.facts) if news else [])
         try:
-            if look or end or (news and news.must_look):
-                _look(attempt_id, seen, end=end, quick=quick)
+            if look or end or replacing or (news and news.must_look):
+                _look(attempt_id, seen, end=end, replacing=replacing, quick=quick)
             if news and news.refunds_of:
                 with reading():
                     seen.refunds = refunds.versions(news.refunds_of)
                 seen.facts += current_gateway().refunds_of(news.refunds_of)
-            return _apply(attempt_id, cause, seen, news, cancelling=end and cause.lane != "expiry")
+            cancelling = end and cause.lane != "expiry"
+            return _apply(attempt_id, cause, seen, news, cancelling=cancelling, replacing=replacing)
         except Overtaken:
             log.info("settle.overtaken", attempt=attempt_id, lane=cause.lane)
+        except SnapshotMissing as missing:  # money came after the person was forgotten (rule R10)
+            rebuild.refill(attempt_id, missing.payment_intent)
     raise ShopError("This order changes too fast to settle now; it will be looked at again.")
 
 
-def _look(attempt_id: str, seen: Look, *, end: bool, quick: bool) -> None:
+def _look(
+    attempt_id: str, seen: Look, *, end: bool, replacing: int | None = None, quick: bool
+) -> None:
     """Ask Stripe about every live leg. A leg being created is resolved before anything else."""
     gateway = current_gateway()
     with reading():
@@ -97,7 +106,8 @@ def _look(attempt_id: str, seen: Look, *, end: bool, quick: bool) -> None:
             seen.versions[leg.id] = opened.version
             leg = opened
         assert leg.stripe_id is not None
-        if end and leg.state != LegState.PROCESSING:
+        ends = end or (replacing is not None and leg.id <= replacing)
+        if ends and leg.state != LegState.PROCESSING:
             seen.facts += gateway.expire_session(leg.stripe_id)
         else:
             seen.facts += gateway.read_session(leg.stripe_id, quick=quick)
@@ -105,7 +115,13 @@ def _look(attempt_id: str, seen: Look, *, end: bool, quick: bool) -> None:
 
 @retrying
 def _apply(
-    attempt_id: str, cause: Cause, seen: Look, news: News | None, *, cancelling: bool
+    attempt_id: str,
+    cause: Cause,
+    seen: Look,
+    news: News | None,
+    *,
+    cancelling: bool,
+    replacing: int | None = None,
 ) -> Settled | None:
     # Nothing is flushed in between, so that each row is written once, and the stock last. For that
     # the desk reads everything at its start; reading a row again would forget what was changed.
@@ -120,7 +136,8 @@ def _apply(
             raise Overtaken
         for fact in seen.facts:
             desk.take(fact)
-        desk.conclude(verbose=news is not None)
+        if replacing is None or not desk.replace(replacing):
+            desk.conclude(verbose=news is not None)
         if news:
             _mark_applied(news, attempt_id)
         session.flush()

@@ -11,7 +11,7 @@ from domain.facts import LegState
 from domain.money import display
 from domain.transitions import PAID_STATUSES, PaymentStatus, Status
 from models import CheckoutAttempt
-from services import checkout, orders
+from services import checkout, orders, settings, snapshots
 
 # Seconds between the polls of a waiting page: quick while a person watches, then patient.
 DELAYS_S = (0.7, 1, 1.5, 2, 3, 4, 6, 8, 10, 15, 20, 30)
@@ -85,9 +85,20 @@ class View:
     stopped: bool = False
 
 
+def landed(case: orders.Dossier, shopper_id: str | None) -> orders.Dossier:
+    """The checkout when a browser comes back from paying: first what its strategy keeps for the
+    return of its own shopper, then a quick look at Stripe."""
+    attempt = case.attempt
+    if attempt.state == "open" and attempt.shopper_id == shopper_id:
+        checkout.welcome_back(attempt.id, shopper_id)
+        case = orders.dossier(attempt.id) or case
+    return asked(case)
+
+
 def asked(case: orders.Dossier) -> orders.Dossier:
-    """The checkout after a quick look at Stripe, if it was not decided yet."""
-    if case.attempt.state != "open":
+    """The checkout after a quick look at Stripe, if it was not decided yet. With the look-up
+    switched off, what is known is shown, and the webhook decides."""
+    if case.attempt.state != "open" or not settings.current().landing_lookup:
         return case
     answered = checkout.ask(case.attempt.id)
     return replace(orders.dossier(case.attempt.id) or case, unsure=not answered)
@@ -142,7 +153,7 @@ def describe(case: orders.Dossier, *, mine: bool, look: int = 0) -> View:
     if not mine:
         return view
     source: Any = order or attempt
-    delivery = (order.delivery if order else attempt.snapshot.get("delivery")) or {}
+    delivery = (order.delivery if order else _snapshot(case).get("delivery")) or {}
     return replace(
         view,
         first_name=(contact.get("name") or "").split(" ")[0] or None,
@@ -194,14 +205,19 @@ def turns_slow(look: int) -> bool:
 def _contact(case: orders.Dossier) -> dict[str, Any]:
     if case.order:
         return {"name": case.order.name, "email": case.order.email}
-    return case.attempt.snapshot.get("contact") or {}
+    return _snapshot(case).get("contact") or {}
+
+
+def _snapshot(case: orders.Dossier) -> dict[str, Any]:
+    """What was submitted, while it may be read."""
+    return case.attempt.snapshot if snapshots.is_readable(case.attempt, case.legs) else {}
 
 
 _TITLES = {
     "processing": "Confirming payment",
     "slow": "Still confirming",
     "paid": "Paid",
-    "failed": "Payment not made",
+    "failed": "Payment not successful",
     "expired": "Checkout expired",
     "cancelled": "Not paid",
     "needs_us": "We have a question",
@@ -328,7 +344,7 @@ def _lines(attempt: CheckoutAttempt) -> list[_SnapshotLine]:
 
 
 def _address_lines(case: orders.Dossier) -> list[str] | None:
-    source = case.order.address if case.order else case.attempt.snapshot.get("address")
+    source = case.order.address if case.order else _snapshot(case).get("address")
     if not source:
         return None
     name = case.order.name if case.order else _contact(case).get("name")

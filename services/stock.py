@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import bindparam, select, update
 
-from domain.errors import OutOfStock
+from domain.errors import OutOfStock, ProductUnavailable
 from extensions import db
 from models import Product
 
@@ -35,6 +35,16 @@ def hold(lines: Iterable[Line]) -> None:
                 select(Product.on_hand - Product.held).where(Product.id == line["product_id"])
             )
             raise OutOfStock(line["sku"], line["title"], max(left or 0, 0))
+
+
+def must_be_sold(lines: Iterable[Line]) -> None:
+    """Raises ProductUnavailable if one of these is no longer for sale."""
+    wanted = [line["product_id"] for line in lines]
+    gone = db.session.scalar(
+        select(Product.title).where(Product.id.in_(wanted), Product.active.is_(False))
+    )
+    if gone:
+        raise ProductUnavailable(gone)
 
 
 def release(lines: Iterable[Line]) -> None:

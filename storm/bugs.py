@@ -100,9 +100,9 @@ def release_before_asking(world: World) -> Iterator[None]:
     """What has run out is given back at once, and Stripe is told afterwards (against rule R5)."""
     real = settle._look
 
-    def look(attempt_id: str, seen: settle.Look, *, end: bool, quick: bool) -> None:
+    def look(attempt_id: str, seen: settle.Look, *, end: bool, **wishes: Any) -> None:
         if not end:
-            real(attempt_id, seen, end=False, quick=quick)
+            real(attempt_id, seen, end=False, **wishes)
             return
         with reading():
             live = [leg for leg in attempts.legs_of(attempt_id) if leg.state == LegState.OPEN]

@@ -79,7 +79,7 @@ def test_after_a_declined_card_another_one_pays_the_same_order(shop: DemoShop, v
     expect(maya.page.locator("main li", has_text="declined@example.com")).to_have_count(1)
 
 
-@pytest.mark.accept("V23")
+@pytest.mark.accept("V23", "V27")
 def test_who_leaves_the_payment_page_can_try_again_for_the_same_order(shop: DemoShop, visit: Visit):
     maya = visit(shop)
     session_id = maya.goes_to_payment("coffee-beans")
@@ -92,6 +92,7 @@ def test_who_leaves_the_payment_page_can_try_again_for_the_same_order(shop: Demo
         expect(receipt).to_contain_text(words)
     maya.presses("Try again – €17.40")
     maya.page.wait_for_url(f"{shop.sandbox}/c/pay/*")
+    assert session_id not in maya.page.url
     maya.pays()
     maya.sees_paid()
     assert maya.order(session_id)["paymentStatus"] == "paid"

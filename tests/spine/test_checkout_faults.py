@@ -25,7 +25,8 @@ def _nothing_written(shop: Shop) -> None:
 @pytest.mark.parametrize(
     "step",
     [
-        "services.checkout._leg",
+        "services.snapshots.save",
+        "services.legs.draft",
         "services.attempts.ensure_order",
         "services.attempts.take_lines",
         "services.stock.hold",

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from domain.errors import StripeUnavailable
 from extensions import atomic
 from models import CheckoutAttempt, StripeLeg
-from services import inbox, leases, outbox, reconcile, settle
+from services import inbox, leases, outbox, reconcile, settle, snapshots
 from services.causes import EXPIRY
 from tests.shop import LAMP, MUG, Shop, TestShops
 
@@ -248,7 +248,7 @@ def test_the_person_is_forgotten_when_the_order_is_settled(shop: Shop) -> None:
     bought.pay()
     shop.deliver_and_work()
 
-    assert reconcile.purge() == 1
+    assert snapshots.purge() == 1
 
     attempt = shop.attempt(bought.order_id)
     assert "maya" not in json.dumps(attempt.snapshot).lower()
@@ -265,9 +265,9 @@ def test_an_unpaid_attempt_keeps_its_person_for_a_day(shop: Shop) -> None:
     assert shop.attempt(bought.order_id).email == "maya@example.com"
 
     shop.clock.forward(hours=23)
-    assert reconcile.purge() == 0
+    assert snapshots.purge() == 0
     shop.clock.forward(hours=1, minutes=1)
-    assert reconcile.purge() == 1
+    assert snapshots.purge() == 1
     assert shop.attempt(bought.order_id).email is None
 
 

@@ -1,0 +1,164 @@
+"""Money came, but what was submitted is gone: make it anew from what Stripe kept (rule R10).
+
+An attempt is missing after a backup was restored; its person is missing when money comes long after
+an unpaid end. Stripe has the lines, the amounts, who paid, and where the parcel goes. Nothing is
+guessed: what does not fit our catalogue to the cent is left to a person.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+from urllib.parse import urlsplit
+
+import structlog
+from flask import current_app
+from sqlalchemy import select
+
+from domain.clock import now
+from domain.delivery import DELIVERIES
+from domain.errors import StripeMissing
+from domain.facts import LegState
+from domain.transitions import Status
+from extensions import atomic, db, insert_once, reading, retrying
+from gateway import current_gateway
+from gateway.facts import Purchase
+from models import CheckoutAttempt, Product, StripeLeg
+from services import history
+from services import settings as shop_settings
+from services.causes import Cause
+
+log = structlog.get_logger()
+
+
+def attempt(attempt_id: str, payment_intent: str, cause: Cause) -> bool:
+    """Write a missing attempt anew, as one that had ended unpaid; says whether it is there now.
+
+    Settling then treats its payment as late money: stock is taken again if there is any. Only what
+    this shop itself opened is made anew. Raises the Stripe errors. Safe to repeat.
+    """
+    bought = _purchase(payment_intent)
+    if bought is None or not _is_ours(bought, attempt_id):
+        return False
+    lines = _lines(bought)
+    if lines is None:
+        log.warning("rebuild.lines_unknown", attempt=attempt_id, session=bought.session_id)
+        return False
+    return _write(attempt_id, bought, lines, cause)
+
+
+def refill(attempt_id: str, payment_intent: str | None) -> None:
+    """Give a tombstone its person back, so that its order can be made. Raises the Stripe errors.
+    Safe to repeat."""
+    bought = _purchase(payment_intent) if payment_intent else None
+    with atomic() as session:
+        known = session.get(CheckoutAttempt, attempt_id)
+        if known and known.purged_at:
+            known.purged_at = None  # the clock forgets the person again once this is settled
+            known.snapshot = {**known.snapshot, **(_person(bought) if bought else {})}
+
+
+def _purchase(payment_intent: str) -> Purchase | None:
+    try:
+        return current_gateway().purchase_of(payment_intent)
+    except StripeMissing:
+        return None
+
+
+def _is_ours(bought: Purchase, attempt_id: str) -> bool:
+    """Another shop on this Stripe account has the same kind of metadata, but not our address."""
+    came_from = urlsplit(bought.success_url)._replace(path="", query="", fragment="").geturl()
+    ours: str = current_app.extensions["settings"].public_origin
+    return bought.reference == attempt_id and came_from == ours and _is_id(attempt_id)
+
+
+def _is_id(text: str) -> bool:
+    try:
+        return str(uuid.UUID(text)) == text
+    except ValueError:
+        return False
+
+
+def _lines(bought: Purchase) -> list[dict[str, Any]] | None:
+    """Stripe's line items as a snapshot holds them, if each is exactly one product of ours and the
+    amounts add up; None otherwise."""
+    titles = [line.title for line in bought.lines]
+    with reading():
+        found = list(db.session.scalars(select(Product).where(Product.title.in_(titles))))
+    products = {product.title: product for product in found}
+    if not titles or len(found) != len(products) or set(titles) != set(products):
+        return None
+    subtotal = sum(line.unit_amount * line.quantity for line in bought.lines)
+    if (bought.subtotal, bought.total) != (subtotal, subtotal + bought.shipping):
+        return None
+    lines = [
+        {
+            "product_id": products[line.title].id,
+            "sku": products[line.title].sku,
+            "title": line.title,
+            "subtitle": products[line.title].subtitle,
+            "picture": products[line.title].picture,
+            "unit_amount": line.unit_amount,
+            "quantity": line.quantity,
+        }
+        for line in bought.lines
+    ]
+    return sorted(lines, key=lambda line: line["product_id"])
+
+
+def _person(bought: Purchase) -> dict[str, Any]:
+    way = next((way for way in DELIVERIES.values() if way.label == bought.delivery_label), None)
+    return {
+        "contact": {"name": bought.name, "email": bought.email, "phone": bought.phone},
+        "address": bought.address,
+        "delivery": {
+            "code": way.code if way else "",
+            "label": bought.delivery_label,
+            "amount": bought.shipping,
+        },
+    }
+
+
+@retrying
+def _write(attempt_id: str, bought: Purchase, lines: list[dict[str, Any]], cause: Cause) -> bool:
+    strategy, _ = shop_settings.strategy_for(bought.email or "")
+    with atomic() as session:
+        new = insert_once(
+            CheckoutAttempt,
+            id=attempt_id,
+            shopper_id=str(uuid.uuid4()),  # nobody's browser: the order is reached by its link
+            strategy=strategy.name,
+            payment_ui="hosted",
+            fingerprint="",
+            snapshot={"lines": lines, **_person(bought)},
+            currency=bought.currency,
+            subtotal=bought.subtotal,
+            shipping=bought.shipping,
+            total=bought.total,
+            state="closed",
+            status=Status.EXPIRED,
+            is_processing=False,
+            hold="released",
+            lines_out=False,
+            deadline=bought.expires_at,
+            created_at=bought.created,
+            closed_at=now(),
+            failed_looks=0,
+        )
+        if new:
+            session.add(
+                StripeLeg(
+                    attempt_id=attempt_id,
+                    stripe_id=bought.session_id,
+                    payment_intent=bought.payment_intent,
+                    amount=bought.total,
+                    currency=bought.currency,
+                    state=LegState.OPEN,
+                    deadline=bought.expires_at,
+                )
+            )
+            history.moved(
+                attempt_id, None, Status.EXPIRED, cause, "made anew from what Stripe kept"
+            )
+            log.warning("rebuild.attempt", attempt=attempt_id, session=bought.session_id)
+    return True

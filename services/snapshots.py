@@ -1,0 +1,128 @@
+"""What a shopper submitted, kept for as long as its money may still come (rule R10).
+
+It lives in the attempt's row, so that it is written in the transaction that holds the stock, and
+every process sees it. Redis keeps none of it: a cache may be evicted or flushed.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import delete as delete_rows
+from sqlalchemy import select, update
+
+from domain.clock import now
+from domain.facts import LIVE, LegState
+from extensions import atomic, db, reading
+from models import CheckoutAttempt, Order, OrderEvent, Payment, StripeLeg
+from services import leases
+
+UNPAID_KEPT = timedelta(hours=24)  # until then an unpaid attempt can be taken up again
+TOMBSTONE_KEPT = timedelta(days=35)  # longer than Stripe's list of events reaches back
+MOST_AT_ONCE = 500
+BURIED_UNTIL = "tombstones_buried_until"
+_UNDECIDED = (LegState.CREATING, LegState.PROCESSING)
+
+
+def save(**facts: Any) -> CheckoutAttempt:
+    """Keep what was submitted, under a new random id, in the caller's transaction.
+
+    ``facts`` are the columns of an attempt. The row is written when this returns: an attempt that
+    is open for the same cart already makes the database refuse (IntegrityError).
+    """
+    attempt = CheckoutAttempt(id=str(uuid.uuid4()), **facts)
+    db.session.add(attempt)
+    db.session.flush()
+    return attempt
+
+
+def get(attempt_id: str) -> dict[str, Any] | None:
+    """What was submitted, for as long as it may be read: until its deadline, and longer while the
+    bank is still deciding or Stripe's answer is unknown. None otherwise."""
+    with reading() as session:
+        attempt = session.get(CheckoutAttempt, attempt_id)
+        legs = session.scalars(select(StripeLeg).where(StripeLeg.attempt_id == attempt_id)).all()
+        return attempt.snapshot if attempt and is_readable(attempt, legs) else None
+
+
+def is_readable(attempt: CheckoutAttempt, legs: Iterable[StripeLeg]) -> bool:
+    """Whether the person in it may still be read; ``legs`` are the attempt's."""
+    if attempt.purged_at:
+        return False
+    in_time = attempt.state == "open" and now() < attempt.deadline
+    return in_time or any(leg.state in _UNDECIDED for leg in legs)
+
+
+def delete(attempt_id: str) -> None:
+    """Forget the person now; the lines stay as a tombstone, so that a second use is recognised."""
+    with atomic() as session:
+        attempt = session.get(CheckoutAttempt, attempt_id)
+        if attempt and not attempt.purged_at:
+            _forget([attempt])
+
+
+def purge() -> int:
+    """Forget the person in attempts that are over: settled ones whose legs are final, unpaid ones
+    a day after their end. Returns how many. Safe to repeat."""
+    with atomic() as session:
+        over = session.scalars(
+            select(CheckoutAttempt)
+            .where(
+                CheckoutAttempt.purged_at.is_(None),
+                CheckoutAttempt.closed_at.is_not(None),
+                (CheckoutAttempt.state == "settled")
+                | (CheckoutAttempt.closed_at <= now() - UNPAID_KEPT),
+                ~CheckoutAttempt.id.in_(
+                    select(StripeLeg.attempt_id).where(StripeLeg.state.in_(LIVE))
+                ),
+            )
+            .limit(MOST_AT_ONCE)
+        ).all()
+        _forget(over)
+    return len(over)
+
+
+def _forget(attempts: Any) -> None:
+    for attempt in attempts:
+        attempt.snapshot = {"lines": attempt.lines}
+        attempt.purged_at = now()
+    ids = [attempt.id for attempt in attempts]
+    db.session.execute(
+        update(StripeLeg).where(StripeLeg.attempt_id.in_(ids)).values(parameters=None)
+    )
+
+
+def bury() -> int:
+    """Remove tombstones that are too old to matter and have neither order nor payment.
+
+    It goes on where it left off, so that it never walks the attempts that have become orders.
+    Returns how many were removed. Safe to repeat.
+    """
+    upto = now() - TOMBSTONE_KEPT
+    moment, last_id = leases.read(BURIED_UNTIL) or ("2011-01-01T00:00:00+00:00", "")
+    since, row = datetime.fromisoformat(moment), CheckoutAttempt
+    with atomic() as session:
+        passed = session.execute(
+            select(row.id, row.purged_at)
+            .where(row.purged_at >= since, row.purged_at <= upto)
+            .where((row.purged_at > since) | (row.id > last_id))
+            .order_by(row.purged_at, row.id)
+            .limit(MOST_AT_ONCE)
+        ).all()
+        if not passed:
+            return 0
+        ids = [row.id for row in passed]
+        kept = set(session.scalars(select(Order.id).where(Order.id.in_(ids))))
+        kept |= set(session.scalars(select(Payment.attempt_id).where(Payment.attempt_id.in_(ids))))
+        gone = [id_ for id_ in ids if id_ not in kept]
+        # The oldest leg of a retried attempt is named by the next one.
+        mine = StripeLeg.attempt_id.in_(gone)
+        session.execute(update(StripeLeg).where(mine).values(previous_id=None))
+        session.execute(delete_rows(StripeLeg).where(mine))
+        session.execute(delete_rows(OrderEvent).where(OrderEvent.order_id.in_(gone)))
+        session.execute(delete_rows(CheckoutAttempt).where(CheckoutAttempt.id.in_(gone)))
+        leases.put(BURIED_UNTIL, [passed[-1].purged_at.isoformat(), passed[-1].id])
+    return len(gone)
