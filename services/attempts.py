@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import bindparam, delete, func, select, update
+from sqlalchemy import and_, bindparam, delete, func, or_, select, update
 
 from domain.clock import now
 from domain.errors import Conflict
@@ -189,18 +189,24 @@ def take_lines_again(attempt: CheckoutAttempt, cause: Cause) -> None:
 
 
 def bought_or_out_again(attempt: CheckoutAttempt) -> bool:
-    """Whether a later attempt of the same cart already bought these lines, or is about to."""
+    """Whether another attempt of the same cart is about to buy these lines, or has bought them
+    since this one ended."""
     wanted = {line["sku"] for line in attempt.lines}
-    later = db.session.scalars(
+    others = db.session.scalars(
         select(CheckoutAttempt).where(
             CheckoutAttempt.cart_id == attempt.cart_id,
             CheckoutAttempt.cart_id.is_not(None),
             CheckoutAttempt.id != attempt.id,
-            CheckoutAttempt.created_at >= attempt.created_at,
-            CheckoutAttempt.state != "closed",
+            or_(
+                CheckoutAttempt.state == "open",
+                and_(
+                    CheckoutAttempt.state == "settled",
+                    CheckoutAttempt.closed_at >= attempt.closed_at,
+                ),
+            ),
         )
     )
-    return any(wanted & {line["sku"] for line in other.lines} for other in later)
+    return any(wanted & {line["sku"] for line in other.lines} for other in others)
 
 
 def lock_cart(attempt: CheckoutAttempt) -> bool:

@@ -166,6 +166,8 @@ def _newest_leg(attempt: CheckoutAttempt) -> StripeLeg:
 
 def _other_open(attempt: CheckoutAttempt) -> str | None:
     """Another checkout of the same basket that is still open."""
+    if attempt.cart_id is None:
+        return None
     with reading() as session:
         return session.scalar(
             select(CheckoutAttempt.id).where(

@@ -6,6 +6,8 @@ Used by ``settle`` alone, inside its transaction.
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
 
 from flask import current_app
 
@@ -251,7 +253,7 @@ class Desk:
         False, and nothing is changed, if it was paid, if the bank is still deciding, or if
         somebody else has replaced it already. Raises OutOfStock, ProductUnavailable, Conflict.
         """
-        previous = self.legs[-1]
+        previous = [leg for leg in self.legs if leg.is_ours][-1]
         if previous.id != leg_id or not all(LegState(leg.state).is_final for leg in self.legs):
             return False
         if self.payments or self.attempt.purged_at:
@@ -272,7 +274,7 @@ class Desk:
         db.session.add(leg)
         self.legs.append(leg)
         self.attempt.deadline = leg.deadline
-        self.attempt.next_look_at = now()
+        self.attempt.next_look_at = now() + timedelta(seconds=_settings().reconcile_seconds)
         self.changed = True
         history.noted(
             self.attempt.id, "note", self.cause, f"tried again, in place of {previous.stripe_id}"
@@ -332,7 +334,7 @@ class Desk:
                     payment.amount,
                     payment.currency,
                 )
-                if current_app.extensions["settings"].late_payment == "refund":
+                if _settings().late_payment == "refund":
                     refunds.owe(payment.payment_intent, self.attempt.id, "paid too late")
         return False
 
@@ -342,17 +344,17 @@ class Desk:
         if order is None:
             return
         decided = self.attempt.state != "open"
-        live = [leg for leg in self.legs if leg.failure]
-        intents = [leg.payment_intent for leg in self.legs if leg.payment_intent]
+        ours = [leg for leg in self.legs if leg.is_ours]
+        newest = ours[-1] if ours else None
         shown = {
             "status": self.attempt.status,
             "payment_status": self.payment_status(),
-            "failure_reason": live[-1].failure if live and not order.paid_at else None,
+            "failure_reason": newest.failure if newest and not order.paid_at else None,
             "sync_status": "synced" if decided else "syncing",
             "is_provisional": order.is_provisional and not decided,
             "payment_intent": order.payment_intent
             if order.paid_at
-            else next(reversed(intents), None),
+            else newest and newest.payment_intent,
             "refunded": self.refunded if order.paid_at else 0,
         }
         if any(getattr(order, name) != value for name, value in shown.items()):
@@ -408,6 +410,10 @@ class Desk:
 
     def send_receipt(self) -> None:
         outbox.owe("receipt", self.attempt.id, order_id=self.attempt.id)
+
+
+def _settings() -> Any:
+    return current_app.extensions["settings"]
 
 
 def _settles(payment: Payment) -> bool:

@@ -222,7 +222,7 @@ def as_dict(case: Dossier) -> dict[str, Any]:
     """
     attempt, order = case.attempt, case.order
     source: Any = order or attempt
-    session = case.legs[-1] if case.legs else None
+    session = next((leg for leg in reversed(case.legs) if leg.is_ours), None)
     previous = next((leg for leg in case.legs if session and leg.id == session.previous_id), None)
     paid = next((payment for payment in case.payments if payment.role == "settles"), None)
     lines: list[Any] = [

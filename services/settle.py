@@ -22,7 +22,7 @@ from extensions import atomic, db, reading, retrying
 from gateway import current_gateway
 from models import StripeEvent
 from services import attempts, legs, rebuild, refunds
-from services.causes import Cause
+from services.causes import EXPIRY, Cause
 from services.desk import Desk, SnapshotMissing
 
 log = structlog.get_logger()
@@ -76,12 +76,13 @@ def settle(
         seen = Look(facts=list(news.facts) if news else [])
         try:
             if look or end or replacing or (news and news.must_look):
-                _look(attempt_id, seen, end=end, replacing=replacing, quick=quick)
+                overdue = cause.lane == EXPIRY.lane  # a retry may have given more time meanwhile
+                _look(attempt_id, seen, end=end, overdue=overdue, replacing=replacing, quick=quick)
             if news and news.refunds_of:
                 with reading():
                     seen.refunds = refunds.versions(news.refunds_of)
                 seen.facts += current_gateway().refunds_of(news.refunds_of)
-            cancelling = end and cause.lane != "expiry"
+            cancelling = end and cause.lane != EXPIRY.lane
             return _apply(attempt_id, cause, seen, news, cancelling=cancelling, replacing=replacing)
         except Overtaken:
             log.info("settle.overtaken", attempt=attempt_id, lane=cause.lane)
@@ -91,9 +92,19 @@ def settle(
 
 
 def _look(
-    attempt_id: str, seen: Look, *, end: bool, replacing: int | None = None, quick: bool
+    attempt_id: str,
+    seen: Look,
+    *,
+    end: bool,
+    overdue: bool = False,
+    replacing: int | None = None,
+    quick: bool,
 ) -> None:
-    """Ask Stripe about every live leg. A leg being created is resolved before anything else."""
+    """Ask Stripe about every live leg. A leg being created is resolved before anything else.
+
+    ``end`` closes them, with ``overdue`` only those whose own time is up; ``replacing`` closes that
+    one and older ones.
+    """
     gateway = current_gateway()
     with reading():
         live = [leg for leg in attempts.legs_of(attempt_id) if leg.state in known.LIVE]
@@ -106,8 +117,10 @@ def _look(
             seen.versions[leg.id] = opened.version
             leg = opened
         assert leg.stripe_id is not None
-        ends = end or (replacing is not None and leg.id <= replacing)
-        if ends and leg.state != LegState.PROCESSING:
+        closes = end and not (overdue and leg.deadline > now())
+        if replacing is not None:
+            closes = leg.id <= replacing
+        if closes and leg.state != LegState.PROCESSING:
             seen.facts += gateway.expire_session(leg.stripe_id)
         else:
             seen.facts += gateway.read_session(leg.stripe_id, quick=quick)

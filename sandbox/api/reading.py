@@ -146,6 +146,8 @@ def _expand(box: Sandbox, node: Any, steps: list[str], path: str) -> Any:
         value = value or _included(node)[head](box, node)
     elif head in EXPANDABLE and isinstance(node, dict) and head in node:
         value = _lookup(box, value) if isinstance(value, str) else value
+    elif rest and head in node and value is None:
+        return node  # there is nothing in it to expand, which is no error
     elif not (rest and isinstance(value, dict | list)):
         raise ApiError(f"This property cannot be expanded ({path}).", param="expand", begun=False)
     return {**node, head: _expand(box, value, rest, path)}
