@@ -294,4 +294,3 @@ def test_purging_looks_at_no_attempt_twice(shop: Shop) -> None:
     shop.deliver_and_work()
 
     assert (snapshots.purge(), snapshots.purge()) == (3, 0)
-

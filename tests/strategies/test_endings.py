@@ -305,7 +305,7 @@ def test_news_told_ten_times_over_counts_once(shop: Shop) -> None:
 
 @pytest.mark.accept("D5", "O33")
 def test_ended_attempts_are_never_looked_at_again(shop: Shop) -> None:
-    """The reconciler starts from what is live; however many orders are finished, it asks nothing."""
+    """The reconciler starts from what is live; about finished orders it asks nothing."""
     for _ in range(3):
         shop.shopper().buy().pay()
     shop.deliver_and_work()

@@ -101,7 +101,8 @@ def test_a_provisional_order_is_shown_whole_while_nobody_answers(dual_track: Sho
         "maya@example.com",
         [(MUG, 2)],
     )
-    for words in (f"NL-{order.number}", "Enamel mug", "€40.90", "Sonnenallee 12", "don’t pay again"):
+    number = f"NL-{order.number}"
+    for words in (number, "Enamel mug", "€40.90", "Sonnenallee 12", "don’t pay again"):
         assert words in page.text
     said = shopper.json("GET", f"/api/orders/{bought.order_id}").get_json()
     assert (said["isProvisional"], said["syncStatus"]) == (True, "syncing")

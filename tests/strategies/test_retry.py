@@ -408,4 +408,3 @@ def _closes_everything(attempt_id: str, look: settle.Look, **_: Any) -> None:
         look.versions = {leg.id: leg.version for leg in live}
     for leg in live:
         look.facts += current_gateway().expire_session(leg.stripe_id or "")
-
