@@ -78,7 +78,8 @@ def mine() -> str:
         for row in found
     ]
     older = url_for(".mine", after=web.cursor(found[-1])) if len(found) == 20 else None
-    return render_template("orders/list.html", orders=rows, older=older)
+    waiting = orders.waiting_of(shopper) if shopper and "after" not in request.args else []
+    return render_template("orders/list.html", orders=rows, older=older, waiting=waiting)
 
 
 @bp.route("/orders/find", methods=["GET", "POST"])

@@ -96,6 +96,24 @@ def of_shopper(
     return _page(query, before, limit)
 
 
+def waiting_of(shopper_id: str) -> list[CheckoutAttempt]:
+    """A shopper's checkouts whose payment is under way and whose order is yet to be made, newest
+    first: nobody who has paid should find an empty list."""
+    with reading() as session:
+        return list(
+            session.scalars(
+                select(CheckoutAttempt)
+                .where(
+                    CheckoutAttempt.shopper_id == shopper_id,
+                    CheckoutAttempt.state == "open",
+                    ~select(Order.id).where(Order.id == CheckoutAttempt.id).exists(),
+                )
+                .order_by(CheckoutAttempt.created_at.desc())
+                .limit(20)
+            )
+        )
+
+
 def admin_list(
     view: str = "all", search: str = "", before: tuple[datetime, str] | None = None
 ) -> list[Order]:

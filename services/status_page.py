@@ -298,7 +298,10 @@ def _reason(case: orders.Dossier) -> str:
 
 
 def _steps(case: orders.Dossier, state: str, paid: Any) -> list[Step]:
-    placed = Step("Order placed", "Your items are set aside for you.", "done")
+    kept = "back in your basket" if case.attempt.state == "closed" else "set aside for you"
+    placed = Step(
+        "Order placed" if case.order else "Checkout done", f"Your items are {kept}.", "done"
+    )
     if state == "paid":
         status = case.attempt.status if case.order is None else case.order.status
         shipped = status in (Status.SHIPPED, Status.DELIVERED)

@@ -222,6 +222,22 @@ def test_the_success_page_opened_many_times_at_once_makes_one_order(
         assert shop.proves()
 
 
+@pytest.mark.accept("P10", "P20")
+def test_who_has_paid_never_finds_an_empty_list(shop: Shop, strategy: Strategy) -> None:
+    """A bank debit takes days; where no order is made before the money, the checkout is listed."""
+    shopper = shop.shopper()
+    bought = shopper.buy()
+    bought.pay("bank_debit")
+    shopper.come_back(bought)
+
+    page = shopper.get("/orders").text
+
+    assert "No orders in this browser yet" not in page
+    assert f'href="/orders/{bought.order_id}"' in page
+    assert "Confirming" in page or "Waiting for payment" in page
+    assert bought.order_id not in shop.shopper().get("/orders").text
+
+
 def test_no_page_of_a_shopper_shows_a_word_of_the_trade(shop: Shop) -> None:
     shopper = shop.shopper()
     bought = shopper.buy()
