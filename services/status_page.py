@@ -88,10 +88,9 @@ class View:
 def landed(case: orders.Dossier, shopper_id: str | None) -> orders.Dossier:
     """The checkout when a browser comes back from paying: first what its strategy keeps for the
     return of its own shopper, then a quick look at Stripe."""
-    attempt = case.attempt
-    if attempt.state == "open" and attempt.shopper_id == shopper_id:
-        checkout.welcome_back(attempt.id, shopper_id)
-        case = orders.dossier(attempt.id) or case
+    if case.attempt.state == "open":
+        checkout.welcome_back(case.attempt.id, shopper_id)
+        case = orders.dossier(case.attempt.id) or case
     return asked(case)
 
 
