@@ -16,7 +16,7 @@ from extensions import atomic, reading
 from gateway import current_gateway
 from models import CheckoutAttempt, Order, Product, StripeLeg
 from services import checkout, reconcile, settle
-from services.causes import EXPIRY
+from services.causes import EXPIRY, SHOPPER
 from services.desk import Desk
 from tests.shop import LAMP, MUG, ORIGIN, Checkout, Shop, TestShops
 from tests.strategies.conftest import born_by
@@ -382,6 +382,19 @@ def test_twin_a_page_left_payable_is_paid_beside_the_new_one(
     shop.deliver_and_work()
 
     assert [e.type for e in shop.exceptions()] == ["duplicate_payment"]  # the shopper paid twice
+
+
+@pytest.mark.fault("F1")
+def test_a_click_that_saw_the_old_page_replaces_nothing(shop: Shop) -> None:
+    """It waited for the lock while another click opened the new page."""
+    first = shop.shopper().buy()
+    seen = shop.legs(first.order_id)[-1].id
+    second = _again(first)
+
+    settle.settle(first.order_id, SHOPPER, replacing=seen)
+
+    assert len(shop.legs(first.order_id)) == 2
+    assert second.session["status"] == "open"
 
 
 def test_twin_without_the_check_under_the_lock_a_second_click_opens_a_second_page(
