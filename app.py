@@ -168,7 +168,9 @@ def _answer(status: int, headline: str, message: str, code: str) -> Any:
         problem.content_type = "application/problem+json"
         return problem
     return (
-        render_template("errors/error.html", code=status, headline=headline, what=message),
+        render_template(
+            "errors/error.html", code=status, problem=code, headline=headline, what=message
+        ),
         status,
     )
 

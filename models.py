@@ -187,7 +187,7 @@ class CheckoutAttempt(Model):
     shopper_id: Mapped[str] = mapped_column(Id, index=True)
     user_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
     strategy_name: Mapped[str] = mapped_column("strategy", String(16))
-    payment_ui: Mapped[str] = mapped_column(String(16), default="hosted")
+    payment_ui: Mapped[str] = mapped_column(String(16), default="hosted")  # embedded, elements
     fingerprint: Mapped[str] = mapped_column(String(64))
     snapshot: Mapped[dict[str, Any]] = mapped_column(Json)
     currency: Mapped[str] = mapped_column(Currency)
@@ -244,12 +244,13 @@ class StripeLeg(Model):
     attempt_id: Mapped[str] = mapped_column(ForeignKey("checkout_attempts.id"), index=True)
     stripe_id: Mapped[str | None] = mapped_column(StripeId, unique=True)
     payment_intent: Mapped[str | None] = mapped_column(StripeId, index=True)
-    kind: Mapped[str] = mapped_column(String(16), default="session")
+    kind: Mapped[str] = mapped_column(String(16), default="session")  # or payment_intent
     is_ours: Mapped[bool] = mapped_column(default=True)  # False: found at Stripe, not opened by us
     amount: Mapped[int]
     currency: Mapped[str] = mapped_column(Currency)
     state: Mapped[str] = mapped_column(String(12), default=LegState.CREATING)
     url: Mapped[str | None] = mapped_column(Text)
+    client_secret: Mapped[str | None] = mapped_column(StripeId)  # opens it in the browser
     failure: Mapped[str | None] = mapped_column(String(80))
     idempotency_key: Mapped[str | None] = mapped_column(StripeId)
     parameters: Mapped[dict[str, Any] | None] = mapped_column(Json)

@@ -13,7 +13,7 @@ from blueprints.forms import COUNTRIES, mail_address, tidy
 from domain.delivery import DEFAULT, DELIVERIES
 from domain.errors import ShopError
 from extensions import limiter
-from services import cart, checkout, orders
+from services import cart, checkout, orders, status_page
 from services.checkout import Address, Contact
 
 bp = Blueprint("api", __name__, url_prefix="/api")
@@ -47,19 +47,42 @@ def get_cart() -> ResponseReturnValue:
 def create_checkout_session() -> ResponseReturnValue:
     """Open (or find again) the payment page of this shopper's basket."""
     body = _body()
-    if body.get("uiMode", "hosted") != "hosted":
-        raise Unprocessable("uiMode must be “hosted”; embedded checkout is not offered yet.")
-    contact, address, delivery = _contact(body), _address(body), _delivery(body)
-    if "items" in body:
-        cart.replace(web.shopper(), _items(body), web.currency())
-    page = checkout.start(web.shopper(), contact, address, delivery)
-    answer = {
-        "checkoutAttemptId": page.attempt_id,
-        "orderId": page.attempt_id,
-        "sessionId": page.session_id,
-        "url": page.url,
-    }
+    way = body.get("uiMode", "hosted")
+    if way not in ("hosted", "embedded"):
+        raise Unprocessable("uiMode must be “hosted” or “embedded”.")
+    page = _start(body, way)
+    entrance = {"clientSecret": page.client_secret} if way == "embedded" else {"url": page.url}
+    return jsonify(**_ids(page), sessionId=page.session_id, **entrance), 201
+
+
+@bp.post("/stripe/initiate-checkout")
+@bp.post("/create-payment-intent", endpoint="create_payment_intent")
+@limiter.limit("30 per minute")
+def initiate_checkout() -> ResponseReturnValue:
+    """Open (or find again) what this shopper's basket can be paid with on the caller's own page."""
+    page = _start(_body(), "elements")
+    answer = {**_ids(page), "clientSecret": page.client_secret}
+    if page.payment_intent:
+        answer["paymentIntentId"] = page.payment_intent
     return jsonify(answer), 201
+
+
+@bp.post("/orders")
+@limiter.limit("120 per minute")
+def settle_order() -> ResponseReturnValue:
+    """The browser says that it has confirmed a payment. Stripe is asked; the order is never made
+    twice, whoever comes first. 202 while it is not decided."""
+    body = _body()
+    attempt_id, intent = body.get("checkoutAttemptId"), body.get("paymentIntentId")
+    if not isinstance(attempt_id, str) or not isinstance(intent, str):
+        raise Unprocessable("checkoutAttemptId and paymentIntentId must be text.")
+    case = web.owned(attempt_id)
+    if not case.is_paid_through(intent):
+        case = status_page.asked(case)  # a session names its intent only once somebody has paid
+    if not case.is_paid_through(intent):
+        raise web.missing("payment of this order")
+    case = status_page.landed(case, web.known_shopper())
+    return jsonify(orders.as_dict(case)), 202 if case.attempt.state == "open" else 200
 
 
 @bp.post("/orders/<order_id>/retry-session")
@@ -71,7 +94,7 @@ def retry_session(order_id: str) -> ResponseReturnValue:
     answer = {
         "sessionId": page.session_id,
         "previousSessionId": page.previous_session_id,
-        "url": page.url,
+        "url": page.url or web.own_pay_url(page),
     }
     return jsonify(answer), 201
 
@@ -85,6 +108,17 @@ def order_by_session(session_id: str) -> ResponseReturnValue:
 def order(order_or_intent: str) -> ResponseReturnValue:
     is_intent = order_or_intent.startswith("pi_")
     return _order_json(orders.id_of_intent(order_or_intent) if is_intent else order_or_intent)
+
+
+def _start(body: dict[str, Any], way: str) -> checkout.PayPage:
+    contact, address, delivery = _contact(body), _address(body), _delivery(body)
+    if "items" in body:
+        cart.replace(web.shopper(), _items(body), web.currency())
+    return checkout.start(web.shopper(), contact, address, delivery, way)
+
+
+def _ids(page: checkout.PayPage) -> dict[str, Any]:
+    return {"checkoutAttemptId": page.attempt_id, "orderId": page.attempt_id}
 
 
 def _basket() -> cart.CartView:

@@ -5,14 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from flask import Blueprint, redirect, render_template, request, url_for
+from flask import (
+    Blueprint,
+    current_app,
+    make_response,
+    redirect,
+    render_template,
+    request,
+    url_for,
+)
 from werkzeug.wrappers import Response
 
 from blueprints import orders as order_pages
 from blueprints import web
 from blueprints.forms import CheckoutForm
 from domain.delivery import DEFAULT, DELIVERIES
-from domain.errors import NotFound, PriceChanged, ShopError
+from domain.errors import Conflict, LostReference, PriceChanged, ShopError
 from extensions import limiter
 from services import cart, checkout, orders, status_page
 from services.checkout import AlreadyPaid
@@ -44,7 +52,46 @@ def start() -> Page:
         return redirect(url_for("orders.order", order_id=paid.order_id), code=303)
     except ShopError as error:
         return _render(filled, problem=_problem(error)), error.http_status
-    return redirect(web.pay_url(page.url), code=303)
+    return web.to_payment(page)
+
+
+@bp.get("/checkout/pay/<attempt_id>")
+def pay(attempt_id: str) -> Page:
+    """Stripe's fields on a page of ours; whoever has paid meanwhile sees the order."""
+    attempt = web.owned(attempt_id).attempt
+    try:
+        page = checkout.again(attempt.id, attempt.shopper_id)
+    except Conflict:  # paid, or over: the order's page says which
+        return redirect(url_for("orders.order", order_id=attempt.id), code=303)
+    if page.url:
+        return web.to_payment(page)
+    settings = current_app.extensions["settings"]
+    back = url_for("checkout.order_success", order_id=attempt.id)
+    shown = make_response(
+        render_template(
+            "checkout/pay.html",
+            view=status_page.describe(web.owned(attempt_id), mine=True),
+            page=page,
+            embedded=page.session_id is not None,
+            publishable_key=settings.stripe_publishable_key,
+            fields_script=web.fields_script(),
+            back=settings.public_origin + back,
+        )
+    )
+    shown.headers["Content-Security-Policy"] = web.policy(fields=True)
+    return shown
+
+
+@bp.post("/checkout/pay/<attempt_id>/hosted")
+@limiter.limit("30 per minute")
+def pay_hosted(attempt_id: str) -> Page:
+    """The same checkout on Stripe's own page: without scripts, or because somebody likes it."""
+    attempt = web.owned(attempt_id).attempt
+    try:
+        page = checkout.again(attempt.id, attempt.shopper_id, "hosted")
+    except Conflict:
+        return redirect(url_for("orders.order", order_id=attempt.id), code=303)
+    return web.to_payment(page)
 
 
 @bp.post("/checkout/quote")
@@ -76,7 +123,7 @@ def success() -> Page:
     """The shopper is back. Ask Stripe itself; the address bar proves nothing."""
     session_id = request.args.get("session_id")
     if not session_id:
-        raise _lost_reference()
+        raise LostReference
     return _landed(orders.id_of_session(session_id) or checkout.found_at_stripe(session_id))
 
 
@@ -93,7 +140,7 @@ def payment_success() -> Page:
     """The same for a shopper who paid on a page of ours."""
     payment_intent = request.args.get("payment_intent")
     if not payment_intent:
-        raise _lost_reference()
+        raise LostReference
     return _landed(orders.id_of_intent(payment_intent))
 
 
@@ -111,13 +158,6 @@ def _landed(order_id: str | None) -> str:
         raise web.missing()
     case = status_page.landed(case, web.known_shopper())
     return order_pages.render(case, "checkout/success.html")
-
-
-def _lost_reference() -> NotFound:
-    return NotFound(
-        "The payment page sent you back without a reference. Your order is safe: "
-        "find it under “My orders”, or by e-mail."
-    )
 
 
 @dataclass(frozen=True, slots=True)

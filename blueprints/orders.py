@@ -49,7 +49,7 @@ def retry(order_id: str) -> Response | tuple[str, int]:
     except ShopError as error:
         shown = render(web.owned(order_id), "orders/order.html", problem=error)
         return shown, error.http_status
-    return redirect(web.pay_url(page.url), code=303)
+    return web.to_payment(page)
 
 
 @bp.post("/orders/<order_id>/receipts")
@@ -106,7 +106,7 @@ def to_payment(order_id: str) -> Response:
         return redirect(url_for("orders.order", order_id=order_id), code=303)
     except Conflict:
         return redirect(url_for("checkout.form"), code=303)
-    return redirect(web.pay_url(page.url), code=303)
+    return web.to_payment(page)
 
 
 def _view(case: orders.Dossier) -> status_page.View:

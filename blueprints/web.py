@@ -7,15 +7,27 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from flask import Flask, Response, current_app, g, has_request_context, request, session
+from flask import (
+    Flask,
+    Response,
+    current_app,
+    g,
+    has_request_context,
+    redirect,
+    request,
+    session,
+    url_for,
+)
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import BadRequest
+from werkzeug.wrappers import Response as WerkzeugResponse
 
 from domain.errors import Forbidden, NotFound, StripeError
 from domain.money import display
 from models import Order
 from services import cart, links, orders
 from services.catalogue import CURRENCIES
+from services.checkout import PayPage
 from services.shop import IDENTITY
 
 LINKS_REMEMBERED = 10  # they live in the cookie, and browsers drop one of more than 4 KB
@@ -79,7 +91,20 @@ def is_fragment() -> bool:
     return bool(request.htmx)  # type: ignore[attr-defined]
 
 
-def pay_url(url: str) -> str:
+def to_payment(page: PayPage) -> WerkzeugResponse:
+    """Send the browser to where it can pay: Stripe's page, or ours with Stripe's fields in it."""
+    if page.url:
+        return redirect(_pay_url(page.url), code=303)
+    return redirect(url_for("checkout.pay", attempt_id=page.attempt_id), code=303)
+
+
+def own_pay_url(page: PayPage) -> str:
+    """The whole address of our own page, for a program."""
+    origin: str = current_app.extensions["settings"].public_origin
+    return origin + url_for("checkout.pay", attempt_id=page.attempt_id)
+
+
+def _pay_url(url: str) -> str:
     """The payment page's address, if it is Stripe's (or the configured stand-in's)."""
     if urlsplit(url)._replace(path="", query="", fragment="").geturl() in _pay_origins():
         return url
@@ -114,20 +139,8 @@ def dress(app: Flask) -> None:
             return {}
         return {"basket_count": _basket_count(), "currency": currency()}
 
-    csp = "; ".join(
-        (
-            "default-src 'none'",
-            "script-src 'self'",
-            "style-src 'self'",
-            "img-src 'self' data:",
-            "connect-src 'self'",
-            "font-src 'self'",
-            # A form that ends at the payment page is redirected there: both must be allowed.
-            f"form-action 'self' {' '.join(_origins(app))}",
-            "base-uri 'none'",
-            "frame-ancestors 'none'",
-        )
-    )
+    with app.app_context():
+        csp = policy()
 
     @app.before_request
     def _fit_to_be_read() -> None:
@@ -163,9 +176,45 @@ def dress(app: Flask) -> None:
         return response
 
 
-def _origins(app: Flask) -> list[str]:
-    with app.app_context():
-        return _pay_origins()
+def policy(*, fields: bool = False) -> str:
+    """The content security policy of a page; ``fields`` adds what Stripe's own script needs
+    (docs.stripe.com/security/guide, "Content Security Policy"), for the page that loads it."""
+    theirs = " ".join(("", *_field_origins())) if fields else ""
+    return "; ".join(
+        (
+            "default-src 'none'",
+            f"script-src 'self'{theirs}",
+            f"frame-src{theirs}" if fields else "frame-src 'none'",
+            "style-src 'self'",
+            f"img-src 'self' data:{theirs}",
+            f"connect-src 'self'{theirs}",
+            "font-src 'self'",
+            # A form that ends at the payment page is redirected there: both must be allowed.
+            f"form-action 'self' {' '.join(_pay_origins())}",
+            "base-uri 'none'",
+            "frame-ancestors 'none'",
+        )
+    )
+
+
+def _field_origins() -> tuple[str, ...]:
+    base = current_app.extensions["settings"].stripe_api_base
+    if base:
+        return (base.rstrip("/"),)
+    return (
+        "https://js.stripe.com",
+        "https://*.js.stripe.com",
+        "https://hooks.stripe.com",
+        "https://api.stripe.com",
+    )
+
+
+def fields_script() -> str:
+    """Where the script with Stripe's fields comes from: always Stripe itself, or its stand-in."""
+    base = current_app.extensions["settings"].stripe_api_base
+    return (
+        f"{base.rstrip('/')}/js/elements.js" if base else "https://js.stripe.com/endive/stripe.js"
+    )
 
 
 def _basket_count() -> int:

@@ -95,6 +95,18 @@ class NotFound(ShopError):
     headline = "We can't find that"
 
 
+class LostReference(NotFound):
+    """Back from paying, without saying from which payment."""
+
+    code = "reference_lost"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The payment page sent you back without a reference. Your order is safe: "
+            "find it under “My orders”, or by e-mail."
+        )
+
+
 class OrderReferenceMissing(NotFound):
     """A payment page of Stripe's that names none of our checkouts."""
 

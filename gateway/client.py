@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import stripe
 
@@ -54,12 +54,13 @@ class VerifiedEvent:
 
 
 @dataclass(frozen=True, slots=True)
-class OpenedSession:
-    """A Checkout Session that can be paid at ``url``."""
+class OpenedLeg:
+    """What can be paid: at ``url``, or on a page of ours with the ``client_secret``."""
 
     id: str
-    url: str | None
-    payment_intent: str | None
+    url: str | None = None
+    client_secret: str | None = None
+    payment_intent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,11 +162,33 @@ class StripeGateway:
             ignored=reason,
         )
 
-    # -- checkout sessions
+    # -- legs: each kind can be opened, found again, looked at and closed
+
+    def open_leg(
+        self, kind: str, parameters: dict[str, Any], key: str, *, quick: bool = False
+    ) -> OpenedLeg:
+        """Open a leg; the same key and parameters always give the same one."""
+        return _LEGS[kind].open(self, parameters, key, quick=quick)
+
+    def find_leg(
+        self, kind: str, attempt_id: str, since: datetime, known: Collection[str]
+    ) -> OpenedLeg | None:
+        """Look for a leg that a lost answer left behind: one of this attempt, created since then
+        (UTC), that is not among those ``known``. Whatever has become of it, it is returned."""
+        return _LEGS[kind].find(self, attempt_id, since, known)
+
+    def read_leg(self, kind: str, stripe_id: str, *, quick: bool = False) -> tuple[Fact, ...]:
+        """Look at a leg and its money in one read. Raises StripeMissing."""
+        return _LEGS[kind].read(self, stripe_id, quick=quick)
+
+    def close_leg(self, kind: str, stripe_id: str, *, why: str) -> tuple[Fact, ...]:
+        """Make a leg unpayable, or say what has become of it instead. ``why`` is one of Stripe's
+        reasons for a cancellation."""
+        return _LEGS[kind].close(self, stripe_id, why)
 
     def open_session(
         self, parameters: dict[str, Any], key: str, *, quick: bool = False
-    ) -> OpenedSession:
+    ) -> OpenedLeg:
         """Create a Checkout Session; the same key and parameters always give the same session."""
         session = self._call(
             lambda client: client.v1.checkout.sessions.create(
@@ -178,9 +201,7 @@ class StripeGateway:
 
     def find_session(
         self, attempt_id: str, since: datetime, known: Collection[str]
-    ) -> OpenedSession | None:
-        """Look for a session that a lost answer left behind: one of this attempt, created since
-        then (UTC), that is not among those ``known``. Whatever has become of it, it is returned."""
+    ) -> OpenedLeg | None:
         for session in self._pages(
             lambda client, page: client.v1.checkout.sessions.list(
                 {"created": {"gte": int(since.timestamp()) - 60}, "limit": PAGE, **page}
@@ -219,13 +240,59 @@ class StripeGateway:
         )
         return facts.purchase(session, [_plain(item) for item in items])
 
-    def expire_session(self, session_id: str) -> tuple[Fact, ...]:
-        """Make a session unpayable, or say what has become of it instead."""
+    def expire_session(self, session_id: str, why: str = "") -> tuple[Fact, ...]:
+        """Make a session unpayable, or say what has become of it instead. Stripe asks no reason."""
         try:
             session = self._call(lambda client: client.v1.checkout.sessions.expire(session_id))
         except StripeRefused:  # "only open sessions can be expired": it is something else by now
             return self.read_session(session_id)
         return facts.of_session(_plain(session))
+
+    def open_intent(
+        self, parameters: dict[str, Any], key: str, *, quick: bool = False
+    ) -> OpenedLeg:
+        """Create a PaymentIntent for a page of ours."""
+        intent = self._call(
+            lambda client: client.v1.payment_intents.create(
+                parameters,  # type: ignore[arg-type]
+                {"idempotency_key": key},
+            ),
+            quick=quick,
+        )
+        return _opened_intent(_plain(intent))
+
+    def find_intent(
+        self, attempt_id: str, since: datetime, known: Collection[str]
+    ) -> OpenedLeg | None:
+        for intent in self._pages(
+            lambda client, page: client.v1.payment_intents.list(
+                {"created": {"gte": int(since.timestamp()) - 60}, "limit": PAGE, **page}
+            )
+        ):
+            plain = _plain(intent)
+            named = (plain.get("metadata") or {}).get(facts.ATTEMPT_KEY) == attempt_id
+            if named and plain["id"] not in known and plain["status"] != "canceled":
+                return _opened_intent(plain)
+        return None
+
+    def read_intent(self, intent_id: str, *, quick: bool = False) -> tuple[Fact, ...]:
+        """Look at an intent. Raises StripeMissing."""
+        intent = self._call(
+            lambda client: client.v1.payment_intents.retrieve(
+                intent_id, {"expand": ["latest_charge"]}
+            ),
+            quick=quick,
+        )
+        return facts.of_intent_leg(_plain(intent))
+
+    def cancel_intent(self, intent_id: str, why: str) -> tuple[Fact, ...]:
+        """Make an intent unpayable (they never expire by themselves), or say what it is instead."""
+        reason: Any = {"cancellation_reason": why}
+        try:
+            intent = self._call(lambda client: client.v1.payment_intents.cancel(intent_id, reason))
+        except StripeRefused:  # it succeeded, or the bank has it under way
+            return self.read_intent(intent_id)
+        return facts.of_intent_leg(_plain(intent))
 
     def standing(self, session_id: str, payment_intent: str | None) -> Standing:
         """What Stripe's ledger says about a session, or about the intent that paid it."""
@@ -252,7 +319,7 @@ class StripeGateway:
         charge = intent.get("latest_charge") or {}
         return Standing(
             intent["status"],
-            intent["amount_received"],
+            intent["amount_received" if intent["status"] == "succeeded" else "amount"],
             intent["currency"],
             charge.get("amount_refunded", 0),
         )
@@ -364,6 +431,31 @@ class StripeGateway:
             return ask(self._quick if quick else self._patient)
 
 
+class _Leg(NamedTuple):
+    """How one kind of leg is handled."""
+
+    open: Callable[..., OpenedLeg]
+    find: Callable[..., OpenedLeg | None]
+    read: Callable[..., tuple[Fact, ...]]
+    close: Callable[..., tuple[Fact, ...]]
+
+
+_LEGS = {
+    "session": _Leg(
+        StripeGateway.open_session,
+        StripeGateway.find_session,
+        StripeGateway.read_session,
+        StripeGateway.expire_session,
+    ),
+    "payment_intent": _Leg(
+        StripeGateway.open_intent,
+        StripeGateway.find_intent,
+        StripeGateway.read_intent,
+        StripeGateway.cancel_intent,
+    ),
+}
+
+
 @contextmanager
 def _known_errors() -> Iterator[None]:
     """Sort the SDK's errors by what they let us know about the outcome (rule R2)."""
@@ -389,12 +481,19 @@ def _sorted(error: stripe.StripeError) -> Exception:
     return (StripeMissing if status == 404 else StripeRefused)(detail)
 
 
-def _opened(session: Any) -> OpenedSession:
+def _opened(session: Any) -> OpenedLeg:
     plain = _plain(session)
-    return OpenedSession(
-        id=plain["id"],
+    return OpenedLeg(
+        plain["id"],
         url=plain.get("url"),
+        client_secret=plain.get("client_secret"),
         payment_intent=facts.id_of(plain.get("payment_intent")),
+    )
+
+
+def _opened_intent(intent: dict[str, Any]) -> OpenedLeg:
+    return OpenedLeg(
+        intent["id"], client_secret=intent.get("client_secret"), payment_intent=intent["id"]
     )
 
 

@@ -122,8 +122,22 @@ def of_intent(intent: StripeObject) -> tuple[Fact, ...]:
             ),
         )
     if intent["status"] == "canceled":
-        return (LegEnded(intent["id"], LegState.CANCELED, intent["id"], origin=_origin(intent)),)
+        ran_out = intent.get("cancellation_reason") in ("abandoned", "automatic", "expired")
+        state = LegState.EXPIRED if ran_out else LegState.CANCELED
+        return (LegEnded(intent["id"], state, intent["id"], origin=_origin(intent)),)
     return ()
+
+
+def of_intent_leg(intent: StripeObject) -> tuple[Fact, ...]:
+    """A payment intent that is a leg of its own, on a page of ours: its money and how it stands."""
+    id, origin = intent["id"], _origin(intent)
+    if intent["status"] == "succeeded":
+        return (*of_intent(intent), LegEnded(id, LegState.COMPLETE, id, origin=origin))
+    if intent["status"] == "canceled":
+        return of_intent(intent)
+    under_way = intent["status"] in ("processing", "requires_capture")
+    state = LegState.PROCESSING if under_way else LegState.OPEN
+    return (LegSeen(id, state, id, _failure(intent), origin),)
 
 
 def of_refund(refund: StripeObject) -> RefundSeen:

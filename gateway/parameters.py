@@ -11,7 +11,7 @@ from typing import Any
 from gateway.facts import ATTEMPT_KEY
 
 
-def hosted_session(
+def session(
     *,
     attempt_id: str,
     lines: list[dict[str, Any]],
@@ -21,8 +21,10 @@ def hosted_session(
     address: dict[str, Any],
     expires_at: datetime,
     origin: str,
+    embedded: bool = False,
 ) -> dict[str, Any]:
-    """Parameters of a hosted Checkout Session; amounts are minor units of ``currency``.
+    """Parameters of a Checkout Session, on Stripe's page or ``embedded`` in ours; amounts are minor
+    units of ``currency``.
 
     Metadata holds the attempt's id and nothing else, on the session and on its intent, because
     Stripe hands none of it from one to the other. Where the parcel goes is told in the field that
@@ -31,14 +33,13 @@ def hosted_session(
     link = {ATTEMPT_KEY: attempt_id}
     return {
         "mode": "payment",
-        "ui_mode": "hosted_page",
+        "ui_mode": "embedded_page" if embedded else "hosted_page",
         "client_reference_id": attempt_id,
         "metadata": link,
         "payment_intent_data": {"metadata": link, "shipping": _shipping(contact, address)},
         "customer_email": contact["email"],
         "expires_at": int(expires_at.timestamp()),
-        "success_url": origin + "/checkout/success?session_id={CHECKOUT_SESSION_ID}",
-        "cancel_url": f"{origin}/checkout/cancel?attempt={attempt_id}",
+        **_ways_back(attempt_id, origin, embedded),
         "line_items": [
             {
                 "quantity": line["quantity"],
@@ -60,6 +61,34 @@ def hosted_session(
             }
         ],
     }
+
+
+def payment_intent(
+    *,
+    attempt_id: str,
+    amount: int,
+    currency: str,
+    contact: dict[str, Any],
+    address: dict[str, Any],
+) -> dict[str, Any]:
+    """Parameters of a PaymentIntent for a page of ours; ``amount`` in minor units of ``currency``.
+
+    Source: Stripe's reference of POST /v1/payment_intents, version 2026-10-28.endive.
+    """
+    return {
+        "amount": amount,
+        "currency": currency,
+        "automatic_payment_methods": {"enabled": True},
+        "metadata": {ATTEMPT_KEY: attempt_id},
+        "shipping": _shipping(contact, address),
+    }
+
+
+def _ways_back(attempt_id: str, origin: str, embedded: bool) -> dict[str, Any]:
+    back = origin + "/checkout/success?session_id={CHECKOUT_SESSION_ID}"
+    if embedded:
+        return {"return_url": back}
+    return {"success_url": back, "cancel_url": f"{origin}/checkout/cancel?attempt={attempt_id}"}
 
 
 def _shipping(contact: dict[str, Any], address: dict[str, Any]) -> dict[str, Any]:

@@ -46,6 +46,8 @@ def of(case: Dossier) -> Agreement | None:
     settling = next((payment for payment in case.payments if payment.role == "settles"), None)
     try:
         intent = settling.payment_intent if settling else None
+        if intent is None and leg.stripe_id == leg.payment_intent:
+            intent = leg.stripe_id  # a payment on our own page has no session
         ledger = current_gateway().standing(leg.stripe_id, intent)
     except StripeError:
         return None
@@ -64,9 +66,16 @@ def of(case: Dossier) -> Agreement | None:
     )
 
 
+_SAME = {
+    "paid": ("succeeded",),
+    "open": ("requires_payment_method", "requires_confirmation", "requires_action"),
+    "expired": ("canceled",),
+    "failed": ("requires_payment_method", "canceled"),
+}
+
+
 def _same_state(ours: str, theirs: str) -> bool:
-    same = {"paid": "succeeded", "processing": "processing", "failed": "requires_payment_method"}
-    return ours == theirs or same.get(ours) == theirs
+    return ours == theirs or theirs in _SAME.get(ours, ())
 
 
 def _money(label: str, ours: int, our_currency: str, theirs: int, their_currency: str) -> Row:

@@ -64,11 +64,16 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class PayPage:
-    """Where the shopper can pay, and for which order; after a retry, what it replaces."""
+    """Where the shopper can pay, and for which order; after a retry, what it replaces.
+
+    Stripe's own page is at ``url``; without one, a page of ours opens with the ``client_secret``.
+    """
 
     attempt_id: str
-    session_id: str | None
-    url: str
+    url: str | None
+    client_secret: str | None
+    session_id: str | None = None
+    payment_intent: str | None = None
     previous_session_id: str | None = None
 
 
@@ -101,34 +106,62 @@ class _Changed(Exception):
     """The basket is not what it was a moment ago."""
 
 
-def start(shopper_id: str, contact: Contact, address: Address, delivery: str) -> PayPage:
-    """Record an attempt, ask Stripe for a page, remember the page.
+def start(
+    shopper_id: str,
+    contact: Contact,
+    address: Address,
+    delivery: str,
+    payment_ui: str | None = None,
+) -> PayPage:
+    """Record an attempt, ask Stripe for something to pay through, remember it.
 
-    The same basket and details checked out again answer with the same attempt and page; changed
+    ``payment_ui`` is ``hosted``, ``embedded`` or ``elements``; None: as the shop is set up. The
+    same basket and details checked out again answer with the same attempt and page (asked for in
+    another way, with the same attempt and a page of that way, after the first is closed); changed
     ones first close the old attempt, at Stripe and then here. Raises EmptyCart, OutOfStock,
     ProductUnavailable, PriceChanged, AlreadyPaid, and StripeUnavailable, after which nothing was
     charged and the same call may be made again.
     """
     for _ in range(TRIES):
         draft, current = _draft(shopper_id, contact, address, delivery)
+        way = _way(payment_ui, draft.total)
         if current and current.fingerprint == draft.fingerprint and current.deadline > now():
-            return _same_page(current)
+            return _same_page(current) if current.payment_ui == way else _switched(current, way)
         if current:
             _end_before_next(current.id)
             continue
         try:
-            return _page(_record(shopper_id, draft))
+            return _page(_record(shopper_id, draft, way))
         except (_Changed, IntegrityError):
             log.info("checkout.overtaken", shopper=shopper_id)
     raise Conflict("Your basket is being changed in another window. Look at it and try again.")
 
 
-def again(order_id: str, shopper_id: str) -> PayPage:
-    """The payment page of a checkout that is still open. Raises NotFound, Conflict."""
+def again(order_id: str, shopper_id: str, payment_ui: str | None = None) -> PayPage:
+    """The payment page of a checkout that is still open, or one of another way to pay in its
+    place. Raises NotFound, AlreadyPaid, Conflict and the Stripe errors."""
     attempt = _owned(order_id, shopper_id)
     if attempt.state != "open" or attempt.deadline <= now():
         raise Conflict("This checkout has ended. Your basket is as it was; start again from there.")
+    if payment_ui and payment_ui != attempt.payment_ui:
+        return _switched(attempt, payment_ui)
     return _same_page(attempt)
+
+
+def _way(wanted: str | None, total: int) -> str:
+    """How it is to be paid. Where nothing is due there is nothing to enter on a page of ours."""
+    usual: str = current_app.extensions["settings"].payment_ui
+    way = wanted or usual
+    return "hosted" if way == "elements" and total == 0 else way
+
+
+def _switched(attempt: CheckoutAttempt, way: str) -> PayPage:
+    """One way to pay is live at a time: the old one is closed at Stripe first."""
+    newest = _newest_leg(attempt)
+    settled = settle.settle(attempt.id, SHOPPER, replacing=newest.id, payment_ui=way)
+    if settled is None or settled.state == "settled":
+        raise AlreadyPaid(attempt.id)
+    return _page(attempt.id)
 
 
 def retry(order_id: str, shopper_id: str) -> PayPage:
@@ -150,8 +183,7 @@ def retry(order_id: str, shopper_id: str) -> PayPage:
     settled = settle.settle(attempt.id, SHOPPER, replacing=newest.id)
     if settled is None or settled.state == "settled":
         raise AlreadyPaid(attempt.id)
-    page = _page(attempt.id)
-    return replace(page, previous_session_id=newest.stripe_id)
+    return replace(_page(attempt.id), previous_session_id=newest.stripe_id)
 
 
 def _newest_leg(attempt: CheckoutAttempt) -> StripeLeg:
@@ -330,7 +362,7 @@ def _fingerprint(snapshot: dict[str, Any], currency: str) -> str:
 
 
 @retrying
-def _record(shopper_id: str, draft: _Draft) -> str:
+def _record(shopper_id: str, draft: _Draft, way: str) -> str:
     """Write attempt, order, leg and stock hold in one transaction, before Stripe is called."""
     settings = current_app.extensions["settings"]
     strategy, _ = shop_settings.strategy_for(draft.snapshot["contact"]["email"])
@@ -344,6 +376,7 @@ def _record(shopper_id: str, draft: _Draft) -> str:
             shopper_id=shopper_id,
             user_id=cart.user_id,
             strategy_name=strategy.name,
+            payment_ui=way,
             fingerprint=draft.fingerprint,
             snapshot=draft.snapshot,
             currency=draft.currency,
@@ -395,9 +428,16 @@ def _page(attempt_id: str, *, may_open: bool = True) -> PayPage:
         )
     if leg.state in (LegState.COMPLETE, LegState.PROCESSING):
         raise AlreadyPaid(attempt_id)
-    if leg.state != LegState.OPEN or not leg.url:
+    if leg.state != LegState.OPEN or not (leg.url or leg.client_secret):
         raise Conflict("This checkout has ended. Your basket is as it was; start again from there.")
-    return PayPage(attempt_id, leg.stripe_id, leg.url)
+    is_session = leg.kind == "session"
+    return PayPage(
+        attempt_id,
+        leg.url,
+        leg.client_secret,
+        session_id=leg.stripe_id if is_session else None,
+        payment_intent=None if is_session else leg.stripe_id,
+    )
 
 
 def _latest(leg_id: int) -> StripeLeg:

@@ -129,6 +129,8 @@ class Desk:
         )
         db.session.add(payment)
         self.payments.append(payment)
+        if leg and leg.stripe_id == fact.payment_intent and not LegState(leg.state).is_final:
+            self._set_leg(leg, LegState.COMPLETE)  # the intent itself is what was to be paid
         self.changed = True
         took = f"{display(fact.amount, fact.currency)} by {fact.payment_intent}"
         history.noted(self.attempt.id, "payment", self.cause, f"{took}, {_ROLES[payment.role]}")
@@ -247,8 +249,9 @@ class Desk:
             attempts.take_lines(self.attempt)
         self.attempt.is_processing = parked
 
-    def replace(self, leg_id: int) -> bool:
-        """A retry: open a new leg in the place of ``leg_id``, which is closed at Stripe by now.
+    def replace(self, leg_id: int, payment_ui: str | None = None) -> bool:
+        """A retry, or another way to pay: open a new leg in the place of ``leg_id``, which is
+        closed at Stripe by now.
 
         False, and nothing is changed, if it was paid, if the bank is still deciding, or if
         somebody else has replaced it already. Raises OutOfStock, ProductUnavailable, Conflict.
@@ -270,6 +273,7 @@ class Desk:
         elif self.attempt.state != "open":
             return False
         db.session.flush()  # the old leg gives up its place in the index before the new one comes
+        self.attempt.payment_ui = payment_ui or self.attempt.payment_ui
         leg = legs.draft(self.attempt, len(self.legs) + 1, previous=previous)
         db.session.add(leg)
         self.legs.append(leg)

@@ -8,7 +8,8 @@ key is used only when nothing is there.
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 import structlog
 from flask import current_app
@@ -19,7 +20,7 @@ from domain.errors import StripeRefused, StripeReplayedFailure
 from domain.facts import LegState
 from extensions import atomic, reading, retrying
 from gateway import current_gateway, parameters
-from gateway.client import OpenedSession
+from gateway.client import OpenedLeg
 from models import CheckoutAttempt, StripeLeg
 
 log = structlog.get_logger()
@@ -32,11 +33,15 @@ def idempotency_key(attempt_id: str, number: int, generation: int = 1) -> str:
     return f"{attempt_id}:leg{number}:g{generation}"
 
 
+KINDS = {"hosted": "session", "embedded": "session", "elements": "payment_intent"}
+
+
 def draft(attempt: CheckoutAttempt, number: int, previous: StripeLeg | None = None) -> StripeLeg:
-    """The row of an attempt's next leg, with a deadline of its own and exactly what Stripe will be
-    asked for. Not yet written: that is the caller's transaction."""
+    """The row of an attempt's next leg, for the way that it is to be paid, with a deadline of its
+    own and exactly what Stripe will be asked for. Writing it is the caller's transaction."""
     settings = current_app.extensions["settings"]
     deadline = now() + timedelta(minutes=settings.checkout_ttl_minutes)
+    kind = KINDS[attempt.payment_ui]
     return StripeLeg(
         attempt_id=attempt.id,
         amount=attempt.total,
@@ -45,22 +50,40 @@ def draft(attempt: CheckoutAttempt, number: int, previous: StripeLeg | None = No
         deadline=deadline,
         previous_id=previous.id if previous else None,
         idempotency_key=idempotency_key(attempt.id, number),
-        parameters=parameters.hosted_session(
-            attempt_id=attempt.id,
-            lines=attempt.lines,
-            currency=attempt.currency,
-            delivery=attempt.snapshot["delivery"],
-            contact=attempt.snapshot["contact"],
-            address=attempt.snapshot["address"],
-            expires_at=deadline,
-            origin=settings.public_origin,
-        ),
+        parameters=_PARAMETERS[kind](attempt, deadline, settings.public_origin),
         asked_at=now(),
         created_at=now(),
         version=1,
         is_ours=True,
-        kind="session",
+        kind=kind,
     )
+
+
+def _session(attempt: CheckoutAttempt, deadline: datetime, origin: str) -> dict[str, Any]:
+    return parameters.session(
+        attempt_id=attempt.id,
+        lines=attempt.lines,
+        currency=attempt.currency,
+        delivery=attempt.snapshot["delivery"],
+        contact=attempt.snapshot["contact"],
+        address=attempt.snapshot["address"],
+        expires_at=deadline,
+        origin=origin,
+        embedded=attempt.payment_ui == "embedded",
+    )
+
+
+def _intent(attempt: CheckoutAttempt, deadline: datetime, origin: str) -> dict[str, Any]:
+    return parameters.payment_intent(
+        attempt_id=attempt.id,
+        amount=attempt.total,
+        currency=attempt.currency,
+        contact=attempt.snapshot["contact"],
+        address=attempt.snapshot["address"],
+    )
+
+
+_PARAMETERS = {"session": _session, "payment_intent": _intent}
 
 
 def resolve(leg: StripeLeg, *, quick: bool = False) -> StripeLeg | None:
@@ -77,25 +100,25 @@ def resolve(leg: StripeLeg, *, quick: bool = False) -> StripeLeg | None:
     return _remember(leg.id, opened)
 
 
-def _open(leg: StripeLeg, quick: bool) -> OpenedSession:
+def _open(leg: StripeLeg, quick: bool) -> OpenedLeg:
     assert leg.parameters is not None and leg.idempotency_key is not None
+    gateway, kind = current_gateway(), leg.kind
     if now() - leg.asked_at < KEY_LIVES:
         try:
-            return current_gateway().open_session(leg.parameters, leg.idempotency_key, quick=quick)
+            return gateway.open_leg(kind, leg.parameters, leg.idempotency_key, quick=quick)
         except StripeReplayedFailure:
             log.warning("leg.key_is_spent", attempt=leg.attempt_id)
     with reading() as session:
         rows = session.scalars(select(StripeLeg).where(StripeLeg.attempt_id == leg.attempt_id))
-        known = {row.stripe_id for row in rows if row.stripe_id}
-    found = current_gateway().find_session(leg.attempt_id, since=leg.created_at, known=known)
+        known = {id_ for row in rows for id_ in (row.stripe_id, row.payment_intent) if id_}
+    found = gateway.find_leg(kind, leg.attempt_id, since=leg.created_at, known=known)
     if found:
         return found
-    key = _next_generation(leg)
-    return current_gateway().open_session(leg.parameters, key)
+    return gateway.open_leg(kind, leg.parameters, _next_generation(leg))
 
 
 @retrying
-def _remember(leg_id: int, opened: OpenedSession) -> StripeLeg | None:
+def _remember(leg_id: int, opened: OpenedLeg) -> StripeLeg | None:
     with atomic() as session:
         known = session.execute(
             update(StripeLeg)
@@ -103,6 +126,7 @@ def _remember(leg_id: int, opened: OpenedSession) -> StripeLeg | None:
             .values(
                 stripe_id=opened.id,
                 url=opened.url,
+                client_secret=opened.client_secret,
                 payment_intent=opened.payment_intent,
                 state=LegState.OPEN,
                 last_error=None,

@@ -44,6 +44,10 @@ class Dossier:
     payments: list[Payment]
     unsure: bool = False  # Stripe was asked and did not answer: what we know may be old
 
+    def is_paid_through(self, intent: str) -> bool:
+        """Whether this payment intent belongs to one of its legs."""
+        return any(intent in (leg.stripe_id, leg.payment_intent) for leg in self.legs)
+
     @property
     def has_moved_money(self) -> bool:
         """Whether it was paid, or is being paid: it is no longer the shopper's to end."""

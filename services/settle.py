@@ -7,7 +7,7 @@ commits state, stock, history, inbox and outbox in one transaction.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import structlog
@@ -61,13 +61,15 @@ def settle(
     look: bool = False,
     end: bool = False,
     replacing: int | None = None,
+    payment_ui: str | None = None,
     quick: bool = False,
 ) -> Settled | None:
     """Apply ``news`` and, if asked for, a fresh ``look`` at the attempt's live legs.
 
     ``end`` asks Stripe to close the legs first, and so gives nothing away that was paid (rule R5).
     ``replacing`` names a leg (our row's id): it and older ones are closed at Stripe, and a new one
-    takes its place if nothing was ever paid; it changes nothing once somebody else has replaced it.
+    takes its place if nothing was ever paid, to be paid by ``payment_ui`` (else in the same way);
+    it changes nothing once somebody else has replaced it.
     ``quick`` waits 3 s instead of 10 s for Stripe. None if there is no such attempt. Raises the
     Stripe errors of ``domain.errors``, and for a retry OutOfStock, ProductUnavailable, Conflict;
     then nothing was changed here and it may be called again.
@@ -83,7 +85,8 @@ def settle(
                     seen.refunds = refunds.versions(news.refunds_of)
                 seen.facts += current_gateway().refunds_of(news.refunds_of)
             cancelling = end and cause.lane != EXPIRY.lane
-            return _apply(attempt_id, cause, seen, news, cancelling=cancelling, replacing=replacing)
+            renewing = (replacing, payment_ui) if replacing else None
+            return _apply(attempt_id, cause, seen, news, cancelling=cancelling, renewing=renewing)
         except Overtaken:
             log.info("settle.overtaken", attempt=attempt_id, lane=cause.lane)
         except SnapshotMissing as missing:  # money came after the person was forgotten (rule R10)
@@ -120,10 +123,26 @@ def _look(
         closes = end and not (overdue and leg.deadline > now())
         if replacing is not None:
             closes = leg.id <= replacing
+        why = "abandoned" if overdue else "requested_by_customer"
         if closes and leg.state != LegState.PROCESSING:
-            seen.facts += gateway.expire_session(leg.stripe_id)
-        else:
-            seen.facts += gateway.read_session(leg.stripe_id, quick=quick)
+            seen.facts += gateway.close_leg(leg.kind, leg.stripe_id, why=why)
+            continue
+        told = gateway.read_leg(leg.kind, leg.stripe_id, quick=quick)
+        if leg.state == LegState.PROCESSING and _is_open_again(told):
+            # The bank said no days later, and nobody waits on that page: it failed for good.
+            told = gateway.close_leg(leg.kind, leg.stripe_id, why="abandoned")
+            told = tuple(map(_as_failed, told))
+        seen.facts += told
+
+
+def _is_open_again(told: tuple[Fact, ...]) -> bool:
+    return any(isinstance(fact, known.LegSeen) and fact.state is LegState.OPEN for fact in told)
+
+
+def _as_failed(fact: Fact) -> Fact:
+    if isinstance(fact, known.LegEnded) and fact.state is not LegState.COMPLETE:
+        return replace(fact, state=LegState.FAILED)
+    return fact
 
 
 @retrying
@@ -134,7 +153,7 @@ def _apply(
     news: News | None,
     *,
     cancelling: bool,
-    replacing: int | None = None,
+    renewing: tuple[int, str | None] | None = None,
 ) -> Settled | None:
     # Nothing is flushed in between, so that each row is written once, and the stock last. For that
     # the desk reads everything at its start; reading a row again would forget what was changed.
@@ -149,7 +168,7 @@ def _apply(
             raise Overtaken
         for fact in seen.facts:
             desk.take(fact)
-        if replacing is None or not desk.replace(replacing):
+        if renewing is None or not desk.replace(*renewing):
             desk.conclude(verbose=news is not None)
         if news:
             _mark_applied(news, attempt_id)

@@ -91,7 +91,9 @@ def _forget(attempts: Any) -> None:
         attempt.purged_at = now()
     ids = [attempt.id for attempt in attempts]
     db.session.execute(
-        update(StripeLeg).where(StripeLeg.attempt_id.in_(ids)).values(parameters=None)
+        update(StripeLeg)
+        .where(StripeLeg.attempt_id.in_(ids))
+        .values(parameters=None, client_secret=None)
     )
 
 

@@ -41,6 +41,7 @@ def address(rule: Rule, checkout: Checkout) -> str:
     """An address of this rule that leads to something."""
     known: dict[str, Any] = {
         "order_id": checkout.order_id,
+        "attempt_id": checkout.order_id,
         "order_or_intent": checkout.order_id,
         "session_id": checkout.session_id,
         "slug": "enamel-mug",

@@ -70,7 +70,7 @@ def test_a_definite_refusal_gives_stock_and_lines_back(
     shopper = shop.shopper()
     shopper.put_in_cart(MUG, 2)
     with monkeypatch.context() as patch:
-        patch.setattr("gateway.parameters.hosted_session", lambda **_: {"mode": "no such mode"})
+        patch.setattr("gateway.parameters.session", lambda **_: {"mode": "no such mode"})
         answer = shopper.check_out()
 
     assert answer.status_code == 502

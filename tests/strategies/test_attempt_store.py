@@ -83,13 +83,13 @@ def test_all_of_it_is_stored_before_stripe_is_called_and_stripe_gets_only_the_id
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stored: list[CheckoutAttempt] = []
-    real = shop.app.extensions["stripe_gateway"].open_session
+    real = shop.app.extensions["stripe_gateway"].open_leg
 
     def look_first(*args: Any, **kwargs: Any) -> Any:
         stored.extend(shop.rows(CheckoutAttempt))
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(shop.app.extensions["stripe_gateway"], "open_session", look_first)
+    monkeypatch.setattr(shop.app.extensions["stripe_gateway"], "open_leg", look_first)
     bought = shop.shopper().buy(MUG, 2)
 
     (attempt,) = stored

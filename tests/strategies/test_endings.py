@@ -274,7 +274,12 @@ def test_the_clock_rests_while_its_flag_is_off_and_a_person_may_still_sync(shop:
     bought = shop.shopper().buy()
     bought.pay()
     shop.clock.forward(minutes=10)
+    shop.sandbox.chaos.outage = "503"
+    settle_failed = reconcile.sync_order(bought.order_id, EXPIRY)
+    assert settle_failed.failed == 1  # due for another look soon
+    shop.sandbox.chaos.outage = ""
     settings.change("ada", "a diagnosis", background_sync=False)
+    shop.clock.forward(minutes=10)
 
     assert reconcile.by_clock() is None
     reconcile.sweep()

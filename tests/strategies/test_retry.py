@@ -149,6 +149,19 @@ def test_a_paid_order_is_not_paid_again(shop: Shop, how: str) -> None:
     assert page.location == f"/orders/{bought.order_id}"
 
 
+@pytest.mark.accept("V26")
+def test_trying_to_pay_a_paid_order_again_leaves_other_checkouts_alone(shop: Shop) -> None:
+    shopper = shop.shopper()
+    paid = shopper.buy(LAMP)
+    paid.pay()
+    shop.deliver_and_work()
+    other = shopper.buy(MUG)
+
+    assert _retry(paid).status_code == 409
+
+    assert (other.session["status"], shop.attempt(other.order_id).state) == ("open", "open")
+
+
 @pytest.mark.accept("V26", "X2")
 def test_a_payment_under_way_is_not_replaced(shop: Shop) -> None:
     bought = shop.shopper().buy()
@@ -405,7 +418,7 @@ def test_twin_without_the_check_under_the_lock_a_second_click_opens_a_second_pag
     seen = shop.legs(bought.order_id)[-1].id
     _again(bought)
     real = Desk.replace
-    monkeypatch.setattr(Desk, "replace", lambda desk, leg_id: real(desk, desk.legs[-1].id))
+    monkeypatch.setattr(Desk, "replace", lambda desk, leg_id, way: real(desk, desk.legs[-1].id))
     monkeypatch.setattr(settle, "_look", _closes_everything)
 
     settle.settle(bought.order_id, EXPIRY, replacing=seen)
