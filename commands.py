@@ -17,7 +17,19 @@ from flask.cli import AppGroup
 
 def register(app: Flask) -> None:
     """Hang every command into the app."""
-    for command in (demo, doctor, worker, clock, sync, check, export, replay, admin, storm):
+    for command in (
+        demo,
+        doctor,
+        worker,
+        clock,
+        sync,
+        check,
+        strategy,
+        export,
+        replay,
+        admin,
+        storm,
+    ):
         app.cli.add_command(command)
 
 
@@ -117,6 +129,22 @@ def check(as_json: bool) -> None:
         report = proof.run()
     _say(report.as_dict(), as_json, report.text())
     sys.exit(0 if report.holds else 1)
+
+
+@click.command(help="Which strategy the shopper with this address gets next, and why.")
+@click.argument("email")
+@click.option("--json", "as_json", is_flag=True)
+def strategy(email: str, as_json: bool) -> None:
+    from services import settings
+    from services.addresses import mail_address
+
+    address = mail_address(email.strip())
+    if address is None:
+        raise click.BadParameter(f"{email[:80]!r} is no e-mail address, like name@example.com")
+    with _shop():
+        chosen, why = settings.strategy_for(address)
+    answer = {"email": address, "strategy": chosen.name, "why": why}
+    _say(answer, as_json, f"{address} gets {chosen.name}, because {why}.")
 
 
 @click.command(help="Everything the shop knows, one object a line.")

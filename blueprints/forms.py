@@ -5,12 +5,12 @@ from __future__ import annotations
 import unicodedata
 from typing import Any
 
-from email_validator import EmailNotValidError, validate_email
 from flask_wtf import FlaskForm
 from wtforms import RadioField, SelectField, StringField, ValidationError
 from wtforms.validators import AnyOf, DataRequired, Length
 
 from domain.delivery import DEFAULT, DELIVERIES
+from services.addresses import mail_address
 from services.checkout import Address, Contact
 
 COUNTRIES = {
@@ -38,18 +38,6 @@ def tidy(value: str | None) -> str | None:
 
 def _visible(character: str) -> bool:
     return unicodedata.category(character) not in _NO_TEXT and character not in _TURNS_TEXT
-
-
-def mail_address(text: str) -> str | None:
-    """The address as mail servers and Stripe take it, or None if it is none.
-
-    Names of other scripts in front of the @ have no such form: few mail servers, and not Stripe,
-    know them. A domain of another script has one.
-    """
-    try:
-        return validate_email(text, check_deliverability=False).ascii_email
-    except EmailNotValidError:
-        return None
 
 
 def _text(label: str, most: int, missing: str | None) -> StringField:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from itertools import permutations
+from itertools import permutations, product
 from typing import Any
 
 import pytest
@@ -333,3 +334,38 @@ def test_a_stored_row_that_is_none_at_all_leaves_the_environments(
 
     assert settings.current() == first
     assert chooses(order_strategy="pay_first").order_strategy == "pay_first"
+
+
+ADDRESSES = {
+    "Maya@Example.com": "Maya@example.com",
+    " maya@bücher.example ": "maya@xn--bcher-kva.example",
+}
+
+
+@pytest.mark.accept("O31")
+@pytest.mark.parametrize(("typed", "percent"), [*product(ADDRESSES, (0, 100))])
+def test_the_command_says_which_strategy_a_shopper_gets_and_why(
+    sqlite_shop: Shop, typed: str, percent: int
+) -> None:
+    chooses(rollout_strategy="dual_track", rollout_percent=percent)
+    run = sqlite_shop.app.test_cli_runner().invoke
+
+    told = run(args=["strategy", typed])
+    spoken = json.loads(run(args=["strategy", typed, "--json"]).output)
+
+    name = "dual_track" if percent else "order_first"
+    assert told.exit_code == 0
+    assert told.output.startswith(f"{ADDRESSES[typed]} gets {name}, because place ")
+    assert (spoken["email"], spoken["strategy"]) == (ADDRESSES[typed], name)
+    assert spoken["why"] in told.output
+    attempt = sqlite_shop.attempt(sqlite_shop.shopper().buy(email=typed).order_id)
+    assert attempt.strategy_name == name
+    assert settings.strategy_for(attempt.snapshot["contact"]["email"])[1] == spoken["why"]
+
+
+@pytest.mark.parametrize("typed", ["", "maya", "maya@", "maya@example.com, bo@example.com", "٣"])
+def test_the_command_refuses_what_is_no_address(sqlite_shop: Shop, typed: str) -> None:
+    told = sqlite_shop.app.test_cli_runner().invoke(args=["strategy", typed])
+
+    assert told.exit_code == 2
+    assert "is no e-mail address" in told.output
