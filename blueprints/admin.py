@@ -14,7 +14,7 @@ from domain.errors import Forbidden
 from extensions import limiter
 from logs import redact
 from models import Order, OrderEvent, StripeEvent
-from services import agreement, auth, exceptions, inbox, orders, reconcile
+from services import agreement, alerts, auth, exceptions, inbox, orders, reconcile
 from services.causes import Cause
 
 bp = Blueprint("admin", __name__, url_prefix="/admin")
@@ -33,8 +33,10 @@ def _admins_only() -> Response | None:
 
 
 @bp.context_processor
-def _open_exceptions() -> dict[str, int]:
-    return {"exception_count": exceptions.count_open() if g.get("admin") else 0}
+def _what_needs_somebody() -> dict[str, Any]:
+    if not g.get("admin"):
+        return {}
+    return {"exception_count": exceptions.count_open(), "alerts": alerts.standing()}
 
 
 @bp.get("/login")

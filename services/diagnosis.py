@@ -6,7 +6,7 @@ from flask import current_app
 
 from domain.errors import StripeBusy, StripeError
 from gateway import current_gateway
-from services import health
+from services import alerts, health
 
 Finding = dict[str, object]
 
@@ -17,6 +17,7 @@ def examine(*, live: bool = False) -> list[Finding]:
         {"name": "settings", "ok": True, "detail": "complete and consistent"},
         *({"name": name, **part} for name, part in health.parts().items()),
         {"name": "stripe", **_stripe()},
+        *_alerts(),
     ]
     if live:
         findings.append({"name": "webhook endpoint", **_endpoint()})
@@ -31,6 +32,15 @@ def _stripe() -> health.Part:
     except StripeError as error:
         return {"ok": False, "detail": error.message}
     return {"ok": True, "detail": "answers, and knows our key"}
+
+
+def _alerts() -> list[Finding]:
+    standing = [(alert, False) for alert in alerts.standing()]
+    noted = [(note, True) for note in alerts.notes()]
+    return [
+        {"name": one.code.replace("_", " "), "ok": ok, "detail": f"{one.headline}. {one.detail}"}
+        for one, ok in standing + noted
+    ] or [{"name": "alerts", "ok": True, "detail": "none stands"}]
 
 
 def _endpoint() -> health.Part:

@@ -17,7 +17,7 @@ from domain.errors import NotFound
 from domain.strategies import STRATEGIES, Moment
 from extensions import atomic, db
 from models import AuditEntry, CheckoutAttempt, Setting
-from services import attempts, leases, settings
+from services import alerts, attempts, leases, settings
 from services.causes import LANDING
 from services.settings import NotAChoice, Overtaken
 from tests.shop import Shop, TestShops
@@ -334,6 +334,26 @@ def test_a_stored_row_that_is_none_at_all_leaves_the_environments(
 
     assert settings.current() == first
     assert chooses(order_strategy="pay_first").order_strategy == "pay_first"
+
+
+@pytest.mark.accept("D34")
+def test_an_alert_stands_exactly_while_background_sync_is_off(shop: Shop) -> None:
+    assert alerts.standing() == []
+    settings.change(ADA, "the clock looks slow", background_sync=False)
+
+    (alert,) = alerts.standing()
+    assert alert.code == "background_sync_off"
+    assert "ada@example.com" in alert.detail and "the clock looks slow" in alert.detail
+
+    settings.change(BO, "it was not the clock", background_sync=True)
+    assert alerts.standing() == []
+
+
+def test_landing_lookup_off_is_a_note_and_no_alert(sqlite_shop: Shop) -> None:
+    chooses(landing_lookup=False)
+
+    assert alerts.standing() == []
+    assert [note.code for note in alerts.notes()] == ["landing_lookup_off"]
 
 
 ADDRESSES = {
