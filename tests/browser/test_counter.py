@@ -86,6 +86,52 @@ def test_sync_now_asks_stripe_and_says_what_came_of_it(
     assert maya.order(session_id)["paymentStatus"] == "paid"
 
 
+@pytest.mark.accept("D33", "D34")
+@pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no scripts"])
+def test_a_flag_is_switched_seen_everywhere_and_undone(
+    shop: DemoShop, visit: Visit, admin_state: Any, scripts: bool
+):
+    owner = visit(shop, storage_state=admin_state, java_script_enabled=scripts)
+    owner.expected.append("422 (")
+    owner.opens("/admin/settings")
+    owner.page.get_by_role("group", name="Background sync").get_by_label("Off").check()
+    owner.presses("Save settings")
+    if scripts:
+        expect(owner.page.get_by_role("alert").filter(has_text="look")).to_be_focused()
+    owner.follows("Say why")
+    owner.page.get_by_label("Why do you change this?").fill("the clock looks slow")
+    owner.presses("Save settings")
+
+    owner.sees("Saved. It counts from the next checkout on.")
+    owner.opens("/admin/orders")
+    owner.sees("Background sync is switched off.")
+    owner.follows("See to it")
+    owner.presses("Undo")
+    owner.sees("Undone.")
+    expect(owner.page.get_by_text("Background sync is switched off.")).to_have_count(0)
+    expect(owner.page.locator("#background_sync")).to_be_checked()
+
+
+@pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no scripts"])
+def test_an_address_is_answered_with_its_strategy_and_why(
+    shop: DemoShop, visit: Visit, admin_state: Any, scripts: bool
+):
+    owner = visit(shop, storage_state=admin_state, java_script_enabled=scripts)
+    owner.opens("/admin/settings")
+    owner.page.get_by_label("Why do you change this?").fill("half a sentence")
+    owner.page.get_by_label("A shopper’s e-mail address").fill("maya@example.com")
+
+    owner.presses("Which strategy, and why?")
+
+    owner.sees("Because everybody gets order-first")
+    expect(owner.page.locator("#admin-shopper")).to_contain_text(
+        "maya@example.com gets order-first"
+    )
+    if scripts:  # what was typed elsewhere on the page stays
+        expect(owner.page.get_by_label("Why do you change this?")).to_have_value("half a sentence")
+        expect(owner.page.get_by_role("status")).to_have_text("maya@example.com gets order-first")
+
+
 def test_search_finds_an_order_by_all_its_names_while_one_types(
     shop: DemoShop, visit: Visit, admin: Visitor
 ):

@@ -143,8 +143,14 @@ def test_no_page_scrolls_sideways_on_a_phone(shop: DemoShop, visit: Visit, admin
         "/admin/orders?q=nothing",
         "/admin/exceptions",
         "/admin/webhooks",
+        "/admin/settings",
+        f"/admin/settings?email={long['email']}",
+        "/admin/settings?email=maya",
     ):
         looks(path)
+    maya.presses("Save settings")
+    maya.sees("Nothing was saved")
+    looks()  # without a reason
     maya.opens("/admin/orders")
     maya.page.locator("#admin-order-rows a").first.click()
     maya.page.wait_for_url("**/admin/orders/*")

@@ -128,6 +128,7 @@ NUL_ADDRESSES = [
     "/admin/login?token=%00",
     "/admin/orders?q=%00",
     "/admin/webhooks?after=%00",
+    "/admin/settings?email=%00",
     "/admin/orders/%00",
 ]
 
@@ -141,6 +142,8 @@ def test_nul_in_an_address_is_refused(shop: Shop) -> None:
         ("/checkout/again", "order_id"),
         ("/checkout/release", "order_id"),
         ("/admin/login", "token"),
+        ("/admin/settings", "reason"),
+        ("/admin/settings/undos", "change"),
         ("/currency", "currency"),
     ):
         assert person.post(path, {field: "a\x00b@example.com"}).status_code == 400, path
