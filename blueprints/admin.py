@@ -14,8 +14,9 @@ from domain.errors import Forbidden
 from extensions import limiter
 from logs import redact
 from models import Order, OrderEvent, StripeEvent
-from services import agreement, alerts, auth, exceptions, inbox, orders, reconcile
+from services import agreement, alerts, auth, by_hand, exceptions, inbox, orders, reconcile
 from services.causes import Cause
+from services.reconcile import Tally
 
 bp = Blueprint("admin", __name__, url_prefix="/admin")
 
@@ -26,7 +27,7 @@ OPEN_TO_ALL = {"admin.login", "admin.sign_in"}
 def _admins_only() -> Response | None:
     if request.endpoint in OPEN_TO_ALL:
         return None
-    g.admin = auth.admin(session.get("admin"), session.get("admin_version"))
+    g.admin = web.admin()
     if g.admin is None:
         return redirect(url_for(".login"), code=303)
     return None
@@ -74,20 +75,19 @@ def start() -> Response:
 
 @bp.get("/orders", endpoint="orders")
 def order_list() -> str:
-    view, query = request.args.get("view", "all"), request.args.get("q", "").strip()[:200]
-    before = web.instant(request.args.get("after"))
-    found = orders.admin_list(view, query, before)
-    page, more = found[: orders.PAGE], len(found) > orders.PAGE
-    here: dict[str, Any] = {"view": view, "q": query or None}
-    context: dict[str, Any] = {
-        "rows": _rows(page),
-        "query": query,
-        "newer": url_for(".orders", **here) if before else None,
-        "older": url_for(".orders", **here, after=web.cursor(page[-1])) if more else None,
-    }
     if web.is_fragment():
-        return render_template("admin/_order_rows.html", **context)
-    return render_template("admin/orders.html", views=_views(view), **context)
+        return render_template("admin/_order_rows.html", **_list())
+    return _orders_page(session.pop("synced", None))
+
+
+@bp.post("/sync")
+def sync_orders() -> Response | str:
+    """Everything open is held against Stripe; the list that one came from shows what came of it."""
+    tally = by_hand.sync_orders(g.admin.email)
+    if web.is_fragment():
+        return _orders_page(tally.as_dict())
+    session["synced"] = tally.as_dict()
+    return redirect(url_for(".orders", **_place()), code=303)
 
 
 @bp.get("/orders/<order_id>")
@@ -124,6 +124,38 @@ def webhooks() -> str:
     rows = inbox.newest(page, request.args.get("after"))
     older = url_for(".webhooks", after=rows[-1].id) if len(rows) == page else None
     return render_template("admin/webhooks.html", events=[_event(row) for row in rows], older=older)
+
+
+def _orders_page(synced: dict[str, int] | None) -> str:
+    tally = Tally(**synced) if synced else None
+    return render_template(
+        "admin/orders.html",
+        views=_views(request.args.get("view", "all")),
+        sync_url=url_for(".sync_orders", **_place()),
+        sync_result=by_hand.said(tally) if tally else None,
+        sync_failed=tally.failed if tally else 0,
+        **_list(),
+    )
+
+
+def _place() -> dict[str, Any]:
+    """Where in the list one is, for the way back."""
+    names = ("view", "q", "after")
+    return {name: request.args[name][:200] for name in names if name in request.args}
+
+
+def _list() -> dict[str, Any]:
+    view, query = request.args.get("view", "all"), request.args.get("q", "").strip()[:200]
+    before = web.instant(request.args.get("after"))
+    found = orders.admin_list(view, query, before)
+    page, more = found[: orders.PAGE], len(found) > orders.PAGE
+    here: dict[str, Any] = {"view": view, "q": query or None}
+    return {
+        "rows": _rows(page),
+        "query": query,
+        "newer": url_for(".orders", **here) if before else None,
+        "older": url_for(".orders", **here, after=web.cursor(page[-1])) if more else None,
+    }
 
 
 def _order_page(order_id: str, sync_result: str | None = None) -> str:

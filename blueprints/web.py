@@ -24,8 +24,8 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 
 from domain.errors import Forbidden, NotFound, StripeError
 from domain.money import display
-from models import Order
-from services import cart, links, orders
+from models import Order, User
+from services import auth, cart, links, orders
 from services.catalogue import CURRENCIES
 from services.checkout import PayPage
 from services.shop import IDENTITY
@@ -45,6 +45,11 @@ def known_shopper() -> str | None:
     """The id if there is one; looking around needs no cookie."""
     value = session.get("shopper")
     return str(value) if value else None
+
+
+def admin() -> User | None:
+    """The signed-in admin who is asking, or None."""
+    return auth.admin(session.get("admin"), session.get("admin_version"))
 
 
 def currency() -> str:

@@ -86,6 +86,29 @@ def test_sync_now_asks_stripe_and_says_what_came_of_it(
     assert maya.order(session_id)["paymentStatus"] == "paid"
 
 
+@pytest.mark.accept("D17")
+def test_one_press_syncs_everything_open_and_the_list_shows_it(
+    shop: DemoShop, visit: Visit, admin: Visitor
+):
+    shop.chaos(drop_pct=100)
+    maya = visit(shop)
+    session_id = maya.goes_to_payment(email="unheard@example.com")
+    number = maya.order(session_id)["number"]
+    shop.tell("pay", session=session_id)
+    admin.opens("/admin/orders?q=unheard")
+    row = admin.page.get_by_role("row", name=number)
+    expect(row).to_contain_text("Not paid yet")
+
+    admin.presses("Sync with Stripe")
+
+    expect(row).to_contain_text("Paid")
+    expect(row).not_to_contain_text("Not paid yet")
+    result = re.compile(r"[1-9]\d* synced, 0 failed, \d+ skipped")
+    expect(admin.page.locator("#admin-orders")).to_contain_text(result)
+    expect(admin.page.get_by_role("status")).to_have_text(result)
+    expect(admin.page.get_by_role("button", name="Sync with Stripe")).to_be_focused()
+
+
 @pytest.mark.accept("D33", "D34")
 @pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no scripts"])
 def test_a_flag_is_switched_seen_everywhere_and_undone(

@@ -7,14 +7,19 @@ from html import unescape
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 from werkzeug.test import TestResponse
 
 from domain.strategies import STRATEGIES
+from extensions import atomic
+from models import AuditEntry, User
 from services import diagnosis, leases, settings
+from tests.pages.conftest import signed_in
 from tests.pages.test_doors import everything
-from tests.shop import ORIGIN, Shop, Shopper
+from tests.shop import MUG, ORIGIN, Shop, Shopper
 
 PAGE = "/admin/settings"
+SYNC = "/api/admin/sync-orders"
 HTMX = {"HX-Request": "true"}
 
 
@@ -282,6 +287,106 @@ def test_what_is_no_address_is_answered_so(
     assert answer.status_code == 422
     assert "Enter an e-mail address like name@example.com." in words(answer)
     assert "<script>@" not in answer.text
+
+
+# -- sync by hand
+
+
+@pytest.mark.accept("D15")
+def test_sync_orders_counts_what_it_changed_what_failed_and_what_was_as_it_was(
+    sqlite_shop: Shop, admin: Shopper
+) -> None:
+    paid, waiting, silent = three_checkouts(sqlite_shop)
+
+    answer = admin.json("POST", SYNC)
+
+    assert answer.status_code == 200
+    assert answer.get_json() == {"synced": 2, "failed": 1, "skipped": 1}
+    assert {sqlite_shop.order(one).payment_status for one in paid} == {"paid"}  # type: ignore[union-attr]
+    for one in (waiting, silent):
+        assert sqlite_shop.order(one).payment_status == "pending"  # type: ignore[union-attr]
+    (deed,) = [e for e in sqlite_shop.rows(AuditEntry) if e.action == "synced orders"]
+    assert (deed.actor, deed.detail) == ("ada@example.com", "2 synced, 1 failed, 1 skipped")
+    assert admin.json("POST", SYNC).get_json() == {"synced": 0, "failed": 1, "skipped": 1}
+
+
+def three_checkouts(shop: Shop) -> tuple[list[str], str, str]:
+    """Two paid without news of it, one that waits, and one that Stripe fails to answer for."""
+    paid = [shop.shopper().buy(MUG) for _ in range(2)]
+    waiting, silent = shop.shopper().buy(MUG), shop.shopper().buy(MUG)
+    for checkout in paid:
+        checkout.pay()
+    only = f"GET /v1/checkout/sessions/{silent.session_id}"
+    shop.sandbox.chaos.error_500 = {"pct": 100, "only": only}  # type: ignore[assignment]
+    return [checkout.order_id for checkout in paid], waiting.order_id, silent.order_id
+
+
+@pytest.mark.accept("D16")
+def test_sync_orders_is_for_signed_in_admins_alone(sqlite_shop: Shop) -> None:
+    shopper = sqlite_shop.shopper()
+    shopper.buy().pay()
+    gone = signed_in(sqlite_shop)
+    gone.post("/admin/logout")
+    demoted = signed_in(sqlite_shop)
+    demoted.token()
+    with atomic() as session:
+        session.execute(update(User).values(role="shopper"))
+    before = everything(sqlite_shop)
+    bare = sqlite_shop.app.test_client().post(SYNC, base_url=ORIGIN)
+
+    for answer in (bare, *(person.json("POST", SYNC) for person in (shopper, gone, demoted))):
+        assert answer.status_code == 403
+        assert answer.content_type == "application/problem+json"
+        assert answer.get_json()["code"] == "forbidden"
+    assert everything(sqlite_shop) == before
+
+
+def test_an_admin_without_the_pages_token_syncs_nothing(sqlite_shop: Shop, admin: Shopper) -> None:
+    sqlite_shop.shopper().buy().pay()
+    before = everything(sqlite_shop)
+    for headers in ({}, {"X-CSRFToken": "wrong"}):
+        answer = admin.browser.post(SYNC, headers=headers, base_url=ORIGIN)
+        assert (answer.status_code, answer.get_json()["code"]) == (400, "csrf")
+    other = {"X-CSRFToken": admin.token(), "Origin": "https://evil.example"}
+    assert admin.browser.post(SYNC, headers=other, base_url=ORIGIN).status_code == 403
+
+    assert everything(sqlite_shop) == before
+
+
+@pytest.mark.accept("D17")
+def test_the_button_over_the_orders_syncs_and_says_what_came_of_it(
+    sqlite_shop: Shop, admin: Shopper
+) -> None:
+    three_checkouts(sqlite_shop)
+    page = admin.get("/admin/orders?view=confirming&q=maya&_anchor=x").text
+    action = attribute(page.partition('id="admin-orders"')[2], "action")
+    assert action == "/admin/sync?view=confirming&q=maya"
+
+    pressed = admin.post(action)
+
+    assert (pressed.status_code, pressed.location) == (303, "/admin/orders?view=confirming&q=maya")
+    page = admin.get(pressed.location).text
+    assert page.count("2 synced, 1 failed, 1 skipped") == 2
+    assert say(page) == "2 synced, 1 failed, 1 skipped"
+    assert "synced," not in admin.get(pressed.location).text
+
+
+def test_with_htmx_the_button_brings_the_fresh_list_and_the_result_at_once(
+    sqlite_shop: Shop, admin: Shopper
+) -> None:
+    (paid, *_), _, _ = three_checkouts(sqlite_shop)
+
+    page = admin.post("/admin/sync?view=to-ship", headers=HTMX)
+
+    assert page.status_code == 200
+    assert say(page.text) == "2 synced, 1 failed, 1 skipped"
+    assert f'id="o-{paid}"' in page.text.partition('id="admin-orders"')[2]
+    assert "synced," not in admin.get("/admin/orders").text
+
+
+def say(page: str) -> str:
+    (said,) = re.findall(r'<p class="vh" role="status" id="say">([^<]*)</p>', page)
+    return said
 
 
 # -- alerts
