@@ -28,6 +28,8 @@ def register(app: Flask) -> None:
         export,
         replay,
         admin,
+        products,
+        person,
         storm,
     ):
         app.cli.add_command(command)
@@ -185,6 +187,57 @@ def admin_create(email: str) -> None:
     with _shop():
         link = auth.create_link(email.strip().lower())
         click.echo(_settings().public_origin + link)
+
+
+products = AppGroup("products", help="What is for sale.")
+
+
+@products.command("import", help="Add or change goods from a CSV file, all of it or nothing.")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def products_import(file: Path) -> None:
+    from services import goods_file
+
+    try:
+        text = file.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise click.ClickException(
+            f"{file.name} is not UTF-8 text; nothing was imported."
+        ) from error
+    with _shop():
+        try:
+            done = goods_file.read(text)
+        except goods_file.BadFile as bad:
+            raise click.ClickException(f"nothing was imported.\n{bad.message}") from bad
+    click.echo(f"{done.new} new, {done.changed} changed")
+
+
+person = AppGroup("person", help="A person's own data, by e-mail address.")
+
+
+@person.command("export", help="Everything kept about EMAIL, one JSON object a line.")
+@click.argument("email")
+def person_export(email: str) -> None:
+    from services import people
+
+    with _shop():
+        for row in people.export(email.strip()):
+            click.echo(json.dumps(row, ensure_ascii=False))
+
+
+@person.command("erase", help="Forget EMAIL; orders and payments stay, without the person.")
+@click.argument("email")
+def person_erase(email: str) -> None:
+    from services import people
+
+    with _shop():
+        done = people.erase(email.strip())
+    click.echo(
+        f"{done.orders} orders, {done.attempts} checkouts, {done.mails} mails and {done.events} "
+        "events forgot the person"
+    )
+    if done.still_open:
+        click.echo(f"{done.still_open} still under way: run it again when they are over", err=True)
+        sys.exit(1)
 
 
 @click.command(help="Shop through crashes, faults and races, on a virtual clock; exit 1 if broken.")
