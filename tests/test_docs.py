@@ -114,7 +114,6 @@ def _found(name: str) -> bool:
     return reduce(lambda thing, part: getattr(thing, part, None), rest, deepest) is not None
 
 
-@pytest.mark.accept("O22")
 def test_no_code_but_the_strategies_own_knows_one_by_name() -> None:
     own = {ROOT / "domain/strategies.py", ROOT / "config.py"}  # and the setting's default
     folders = ("services", "blueprints", "jobs", "gateway", "domain", "templates")

@@ -100,7 +100,7 @@ def test_flushing_redis_loses_no_checkout_and_no_news(house: Callable[..., House
     assert shop.proves()
 
 
-@pytest.mark.accept("V26", "V28", "O26")
+@pytest.mark.accept("V26", "V28")
 @pytest.mark.fault("F16", "F17")
 def test_a_retry_in_one_process_races_the_payment_of_the_old_page(
     house: Callable[..., House],
