@@ -14,7 +14,17 @@ from domain.errors import Forbidden
 from extensions import limiter
 from logs import redact
 from models import Order, OrderEvent, StripeEvent
-from services import agreement, alerts, auth, by_hand, exceptions, inbox, orders, reconcile
+from services import (
+    agreement,
+    alerts,
+    auth,
+    by_hand,
+    exceptions,
+    inbox,
+    orders,
+    reconcile,
+    status_page,
+)
 from services.causes import Cause
 from services.reconcile import Tally
 
@@ -160,9 +170,9 @@ def _list() -> dict[str, Any]:
 
 def _order_page(order_id: str, sync_result: str | None = None) -> str:
     case = orders.dossier(order_id)
-    if case is None or case.order is None:
+    if case is None:
         raise web.missing()
-    order, attempt = case.order, case.attempt
+    order, attempt = orders.as_order(case), case.attempt  # a checkout may have no order yet
     paid_after = (order.paid_at - order.created_at).total_seconds() if order.paid_at else None
     previous = {leg.id: leg.stripe_id for leg in case.legs}
     return render_template(
@@ -181,7 +191,7 @@ def _order_page(order_id: str, sync_result: str | None = None) -> str:
             "attempt_id": attempt.id,
             "seconds_to_paid": paid_after,
         },
-        lines=case.items,
+        lines=case.items or status_page.lines_of(attempt),
         legs=[
             {
                 "stripe_id": leg.stripe_id,

@@ -57,7 +57,39 @@ class Dossier:
 
 def number(order: Order) -> str:
     """The order's number as people say it."""
-    return f"{IDENTITY.number_prefix}-{order.number}"
+    return f"{IDENTITY.number_prefix}-{order.number}" if order.number else "No number yet"
+
+
+def as_order(case: Dossier) -> Order:
+    """The order, or what its row would say by now where it is not made yet; that one is never
+    written."""
+    if case.order:
+        return case.order
+    attempt = case.attempt
+    contact = attempt.snapshot.get("contact") or {}
+    return Order(
+        id=attempt.id,
+        number=0,
+        strategy=attempt.strategy_name,
+        status=attempt.status,
+        payment_status=_payment_status(case),
+        is_provisional=False,
+        sync_status=_sync_status(attempt),
+        currency=attempt.currency,
+        subtotal=attempt.subtotal,
+        discount=0,
+        shipping=attempt.shipping,
+        tax=0,
+        total=attempt.total,
+        refunded=0,
+        name=contact.get("name"),
+        email=contact.get("email"),
+        address=attempt.snapshot.get("address"),
+        delivery=attempt.snapshot.get("delivery"),
+        version=0,
+        created_at=attempt.created_at,
+        updated_at=attempt.created_at,
+    )
 
 
 def dossier(attempt_id: str | None) -> Dossier | None:

@@ -158,7 +158,7 @@ def describe(case: orders.Dossier, *, mine: bool, look: int = 0) -> View:
         first_name=(contact.get("name") or "").split(" ")[0] or None,
         email=contact.get("email"),
         method=paid.method if paid else None,
-        lines=case.items or _lines(attempt),
+        lines=case.items or lines_of(attempt),
         subtotal=source.subtotal,
         shipping=source.shipping,
         tax=order.tax if order else 0,
@@ -325,6 +325,7 @@ def _steps(case: orders.Dossier, state: str, paid: Any) -> list[Step]:
 
 @dataclass(frozen=True, slots=True)
 class _SnapshotLine:
+    sku: str
     title: str
     subtitle: str
     picture: str
@@ -336,13 +337,10 @@ class _SnapshotLine:
         return self.unit_amount * self.quantity
 
 
-def _lines(attempt: CheckoutAttempt) -> list[_SnapshotLine]:
-    return [
-        _SnapshotLine(
-            line["title"], line["subtitle"], line["picture"], line["unit_amount"], line["quantity"]
-        )
-        for line in attempt.lines
-    ]
+def lines_of(attempt: CheckoutAttempt) -> list[_SnapshotLine]:
+    """The lines of a checkout, as an order's items read."""
+    parts = ("sku", "title", "subtitle", "picture", "unit_amount", "quantity")
+    return [_SnapshotLine(**{name: line[name] for name in parts}) for line in attempt.lines]
 
 
 def _address_lines(case: orders.Dossier) -> list[str] | None:

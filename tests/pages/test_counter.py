@@ -8,10 +8,10 @@ import pytest
 from sqlalchemy import update
 
 from extensions import atomic
-from models import AuditEntry, User
+from models import AuditEntry, Order, User
 from services import auth
 from tests.pages.conftest import signed_in
-from tests.shop import MUG, ORIGIN, Shop, Shopper
+from tests.shop import MUG, ORIGIN, Shop, Shopper, TestShops
 
 
 @pytest.mark.accept("V16", "V29", "X15")
@@ -173,3 +173,23 @@ def test_a_forged_cookie_signs_nobody_in(sqlite_shop: Shop) -> None:
     browser.set_cookie("shop", "eyJhZG1pbiI6MSwiYWRtaW5fdmVyc2lvbiI6MX0.x.y", domain="shop.test")
 
     assert browser.get("/admin/orders", base_url=ORIGIN).status_code == 303
+
+
+@pytest.mark.accept("P19", "V29")
+@pytest.mark.fault("F20")
+def test_a_checkout_without_an_order_has_a_page_at_the_counter_too(sqlite_shops: TestShops) -> None:
+    """In `pay_first` money that does not fit makes no order, and somebody has to look at it."""
+    with sqlite_shops.opened(order_strategy="pay_first") as shop:
+        bought = shop.shopper().buy(MUG, 2)
+        bought.pay("wrong_amount")
+        shop.deliver_and_work()
+        admin = signed_in(shop)
+        listed = admin.get("/admin/exceptions").text
+
+        page = admin.get(f"/admin/orders/{bought.order_id}")
+
+        assert f'href="/admin/orders/{bought.order_id}"' in listed
+        assert page.status_code == 200
+        for shown in ("No number yet", "2 × €18.00", "maya@example.com", "Mismatch", "€39.90"):
+            assert shown in page.text
+        assert shop.count(Order) == 0
