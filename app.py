@@ -68,7 +68,7 @@ def _flask_config(settings: Settings) -> dict[str, Any]:
         "SECRET_KEY": settings.secret_keys[0],
         "SECRET_KEY_FALLBACKS": list(settings.secret_keys[1:]),
         "SQLALCHEMY_DATABASE_URI": settings.database_url,
-        "SQLALCHEMY_ENGINE_OPTIONS": _engine_options(settings.database_url),
+        "SQLALCHEMY_ENGINE_OPTIONS": _engine_options(settings),
         "MAX_CONTENT_LENGTH": LARGEST_BODY,
         "SESSION_COOKIE_NAME": "__Host-shop" if secure else "shop",
         "SESSION_COOKIE_SECURE": secure,
@@ -85,12 +85,13 @@ def _flask_config(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _engine_options(url: str) -> dict[str, Any]:
-    if url.startswith("sqlite"):
+def _engine_options(settings: Settings) -> dict[str, Any]:
+    if settings.database_url.startswith("sqlite"):
         return {}
     # Small database plans allow 20 connections: two web processes and a worker fit.
     # No overflow: those connections would be opened and closed with every burst of requests.
-    return {"pool_pre_ping": True, "pool_size": 8, "max_overflow": 0, "pool_recycle": 1800}
+    size = settings.web_threads
+    return {"pool_pre_ping": True, "pool_size": size, "max_overflow": 0, "pool_recycle": 1800}
 
 
 def _wire(app: Flask, settings: Settings, transport: Any) -> None:

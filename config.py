@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from email.utils import parseaddr
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
 from domain.strategies import STRATEGIES
@@ -86,6 +86,8 @@ class Settings:
     trusted_hosts: tuple[str, ...]  # empty: any; our own links use public_origin anyway
     proxy_hops: int
     embedded: bool = False
+    # Of one web process: enough to wait in; each may hold one connection to the database.
+    web_threads: ClassVar[int] = 8
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Settings:

@@ -19,7 +19,7 @@ except SettingsError as error:
 bind = f"0.0.0.0:{settings.port}"
 workers = settings.web_concurrency
 worker_class = "gthread"
-threads = 8  # enough to wait in; each may hold one connection to the database
+threads = settings.web_threads
 timeout = 30  # seconds; Stripe is given less than that in any request
 graceful_timeout = 20  # seconds to finish requests; a dyno is killed 30 s after SIGTERM
 keepalive = 75  # seconds; longer than the usual 60 s of a proxy, so that the proxy closes first
