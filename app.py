@@ -179,7 +179,7 @@ def _answer(status: int, headline: str, message: str, code: str) -> Any:
 def _asked_by_a_program() -> bool:
     """By what was reached; by its address, where that leads nowhere."""
     if request.blueprint:
-        return request.blueprint in ("api", "webhooks")
+        return request.blueprint in ("api", "live", "webhooks")
     return request.path.startswith("/api/")
 
 

@@ -3,6 +3,7 @@
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from dotenv import load_dotenv
 
@@ -26,3 +27,10 @@ keepalive = 75  # seconds; longer than the usual 60 s of a proxy, so that the pr
 control_socket_disable = True  # one file for every gunicorn of a user; signals are enough for us
 # A heartbeat on a slow disk would look like a hung worker.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
+
+
+def post_worker_init(worker: Any) -> None:
+    """Let open streams end with their worker, which would wait for them in vain otherwise."""
+    streams = getattr(worker.wsgi, "extensions", {}).get("streams")
+    if streams is not None:
+        streams.is_closing = lambda: not worker.alive

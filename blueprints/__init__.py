@@ -10,6 +10,7 @@ from blueprints import (
     cart,
     checkout,
     dev,
+    live,
     openapi,
     ops,
     orders,
@@ -22,7 +23,7 @@ from blueprints import (
 def register(app: Flask) -> None:
     """Hang every page into the app; ``/dev/…`` only where nothing is real."""
     counter = admin_settings  # the admin's blueprint, with the settings page in it
-    for module in (storefront, cart, checkout, orders, webhooks, api, openapi, counter, ops):
+    for module in (storefront, cart, checkout, orders, webhooks, api, openapi, live, counter, ops):
         app.register_blueprint(module.bp)
     if app.extensions["settings"].embedded:
         app.register_blueprint(dev.bp)

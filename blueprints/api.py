@@ -107,8 +107,7 @@ def order_by_session(session_id: str) -> ResponseReturnValue:
 
 @bp.get("/orders/<order_or_intent>")
 def order(order_or_intent: str) -> ResponseReturnValue:
-    is_intent = order_or_intent.startswith("pi_")
-    return _order_json(orders.id_of_intent(order_or_intent) if is_intent else order_or_intent)
+    return _order_json(orders.id_of(order_or_intent))
 
 
 def _start(body: dict[str, Any], way: str) -> checkout.PayPage:

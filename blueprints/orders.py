@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from flask import Blueprint, current_app, redirect, render_template, request, url_for
@@ -10,9 +11,10 @@ from werkzeug.wrappers import Response
 
 from blueprints import web
 from blueprints.forms import mail_address
+from domain.clock import now
 from domain.errors import Conflict, ShopError
 from extensions import limiter
-from services import checkout, links, orders, receipts, status_page
+from services import checkout, links, orders, receipts, settings, status_page
 from services.checkout import AlreadyPaid
 
 bp = Blueprint("orders", __name__)
@@ -30,11 +32,17 @@ def status(order_id: str) -> str:
     case = orders.dossier(order_id)
     if case is None:
         raise web.missing()
-    look = _look()
-    view = _view(status_page.polled(case, look, unsure="unsure" in request.args))
+    look, began, unsure = _look(), web.waiting_since(), "unsure" in request.args
+    view = _view(status_page.polled(case, look, unsure=unsure, is_live=began is not None), began)
     decided = not view.asking
-    news = decided or status_page.turns_slow(look)
-    return render_template("orders/_status.html", view=view, announce=news, full=decided)
+    is_new = "slow" not in request.args if began else status_page.turns_slow(look)
+    return render_template(
+        "orders/_status.html",
+        view=view,
+        announce=decided or (view.state == "slow" and is_new),
+        full=decided,
+        hang_up=began is not None and view.live_url is None,
+    )
 
 
 @bp.post("/orders/<order_id>/retries")
@@ -94,7 +102,8 @@ def find() -> str:
 
 def render(case: orders.Dossier, template: str, problem: ShopError | None = None) -> str:
     """The page of a checkout, for its owner or for a stranger; ``problem`` is what just failed."""
-    return render_template(template, view=_view(case), problem=problem)
+    began = now() - timedelta(seconds=status_page.waited_s(_look()))
+    return render_template(template, view=_view(case, began), problem=problem)
 
 
 def to_payment(order_id: str) -> Response:
@@ -109,16 +118,28 @@ def to_payment(order_id: str) -> Response:
     return web.to_payment(page)
 
 
-def _view(case: orders.Dossier) -> status_page.View:
+def _view(case: orders.Dossier, began: datetime | None) -> status_page.View:
+    """``began`` is when the page was opened; None on one that only knows how often it has asked,
+    as a page without a live line does."""
     look, mine = _look(), web.may_see(case)
-    view = status_page.describe(case, mine=mine, look=look)
+    waited = (now() - began).total_seconds() if began else status_page.waited_s(look)
+    is_live = began is not None and mine and settings.current().live_updates == "sse"
+    if not is_live:
+        look = max(look, status_page.look_after(waited))
+    view = status_page.describe(case, mine=mine, look=look, waited=waited if is_live else None)
     here: dict[str, Any] = {"order_id": case.attempt.id}
-    following = {**here, "look": look + 1, **({"unsure": 1} if case.unsure else {})}
+    following: dict[str, Any] = {**here, "look": look + 1}
+    following |= {"unsure": 1} if case.unsure else {}
+    since: dict[str, Any] = {"since": int(began.timestamp())} if began and is_live else {}
+    following |= since | ({"slow": 1} if since and view.state == "slow" else {})
     origin = current_app.extensions["settings"].public_origin
     may_retry = mine and view.state in ("failed", "expired", "cancelled")
     return replace(
         view,
         poll_url=url_for("orders.status", **following) if view.asking else None,
+        live_url=url_for("live.sync_status", order_or_intent=case.attempt.id, **since)
+        if view.asking and is_live
+        else None,
         check_url=url_for("orders.order", **here),
         refresh_url=url_for("orders.order", **here, look=look + 1) if view.refresh_s else None,
         retry_url=url_for("orders.retry", **here) if may_retry else None,

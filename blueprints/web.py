@@ -22,6 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import BadRequest
 from werkzeug.wrappers import Response as WerkzeugResponse
 
+from domain.clock import now
 from domain.errors import Forbidden, NotFound, StripeError
 from domain.money import display
 from models import Order, User
@@ -240,6 +241,14 @@ def instant(text: str | None) -> tuple[datetime, str] | None:
         return datetime.fromtimestamp(float(stamp), UTC), last_id
     except (ValueError, OverflowError, OSError):
         return None
+
+
+def waiting_since() -> datetime | None:
+    """When the page that asks was opened, if it says so; a page with a live line does."""
+    text = request.args.get("since", "")
+    if not (text.isascii() and text.isdigit() and len(text) < 12):
+        return None
+    return min(now(), datetime.fromtimestamp(int(text), UTC))
 
 
 def cursor(order: Order) -> str:

@@ -260,13 +260,22 @@ def id_of_intent(payment_intent: str) -> str | None:
         )
 
 
+def id_of(order_or_intent: str) -> str | None:
+    """The order meant by its own id or by that of its payment intent."""
+    is_intent = order_or_intent.startswith("pi_")
+    return id_of_intent(order_or_intent) if is_intent else order_or_intent
+
+
 def _payment_status(case: Dossier) -> str:
     """Of a checkout that has no order row to say it."""
     return payment_status(legs=[leg.view for leg in case.legs], paid=False)
 
 
-def _sync_status(attempt: CheckoutAttempt) -> str:
-    return "syncing" if attempt.state == "open" else "synced"
+def sync_status(case: Dossier) -> str:
+    """Whether we and Stripe agree on this checkout: syncing, synced or failed."""
+    if case.order:
+        return case.order.sync_status
+    return "syncing" if case.attempt.state == "open" else "synced"
 
 
 def as_dict(case: Dossier) -> dict[str, Any]:
@@ -303,7 +312,7 @@ def as_dict(case: Dossier) -> dict[str, Any]:
         "paymentStatus": order.payment_status if order else _payment_status(case),
         "failureReason": order.failure_reason if order else None,
         "isProvisional": bool(order and order.is_provisional),
-        "syncStatus": order.sync_status if order else _sync_status(attempt),
+        "syncStatus": sync_status(case),
         "currency": attempt.currency,
         "subtotal": source.subtotal,
         "discount": order.discount if order else 0,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from itertools import accumulate
 from typing import Any
 
 from domain.clock import now
@@ -20,6 +22,9 @@ STOP_AFTER_S = 600
 MAIL_PROMISE = timedelta(minutes=10)  # the reconciler asks every 2 minutes, mail goes within one
 REFRESHES_S = (4, 8, 16, 32)  # without scripts the page reloads itself this often, then stops
 ASK_STRIPE_AT = frozenset({3, 6, 9})  # polls that ask Stripe itself, should the news be late
+# The same for a page with a live line, which looks at its beginning, when it turns patient, and
+# then about once a minute.
+LIVE_ASK_STRIPE_AT = frozenset({2, 3, 5})
 
 # The groups of Stripe's decline codes that a shopper can act upon; everything else, and above all
 # lost, stolen and fraud, reads as a plain decline (docs.stripe.com/declines/codes).
@@ -75,6 +80,7 @@ class View:
     look: int = 0
     delay_s: float = 0.0
     poll_url: str | None = None
+    live_url: str | None = None
     check_url: str | None = None
     refresh_s: int | None = None
     refresh_url: str | None = None
@@ -103,26 +109,33 @@ def asked(case: orders.Dossier) -> orders.Dossier:
     return replace(orders.dossier(case.attempt.id) or case, unsure=not answered)
 
 
-def polled(case: orders.Dossier, look: int, *, unsure: bool = False) -> orders.Dossier:
+def polled(
+    case: orders.Dossier, look: int, *, unsure: bool = False, is_live: bool = False
+) -> orders.Dossier:
     """The checkout as a waiting page sees it; Stripe is asked now and then.
 
     ``unsure`` says that this page's last look at Stripe failed, and nothing is known since.
     """
-    return asked(case) if look in ASK_STRIPE_AT else replace(case, unsure=unsure)
+    ask_at = LIVE_ASK_STRIPE_AT if is_live else ASK_STRIPE_AT
+    return asked(case) if look in ask_at else replace(case, unsure=unsure)
 
 
-def describe(case: orders.Dossier, *, mine: bool, look: int = 0) -> View:
+def describe(
+    case: orders.Dossier, *, mine: bool, look: int = 0, waited: float | None = None
+) -> View:
     """Say what is true now; ``look`` counts how often this page has asked already.
 
-    ``mine`` False shows a status and nothing else: no name, address, e-mail or lines.
+    ``mine`` False shows a status and nothing else: no name, address, e-mail or lines. ``waited`` is
+    how many seconds the page has been open; one that polls tells it by its own pauses.
     """
     attempt, order = case.attempt, case.order
-    state = _state(case, look)
+    waited = waited_s(look) if waited is None else waited
+    state = _state(case, waited)
     paid = next((payment for payment in case.payments if payment.role == "settles"), None)
     contact = _contact(case)
     headline, lead, say = _words(case, state, contact, mine)
     order_number = orders.number(order) if order else None
-    stopped = state == "slow" and _waited_s(look) > STOP_AFTER_S
+    stopped = state == "slow" and waited > STOP_AFTER_S
     asking = state in ("processing", "slow") and not stopped
     view = View(
         state=state,
@@ -139,7 +152,7 @@ def describe(case: orders.Dossier, *, mine: bool, look: int = 0) -> View:
         placed_at=attempt.created_at,
         paid_at=order.paid_at if order else None,
         ends_at=attempt.deadline if attempt.state == "open" else None,
-        mail_by=_promise(look) if state == "slow" else None,
+        mail_by=_promise(waited) if state == "slow" else None,
         reason=_reason(case) if state == "failed" else None,
         asking=asking,
         look=look,
@@ -168,7 +181,7 @@ def describe(case: orders.Dossier, *, mine: bool, look: int = 0) -> View:
     )
 
 
-def _state(case: orders.Dossier, look: int) -> str:
+def _state(case: orders.Dossier, waited: float) -> str:
     attempt = case.attempt
     if attempt.status in PAID_STATUSES:
         return "paid"
@@ -182,23 +195,40 @@ def _state(case: orders.Dossier, look: int) -> str:
     if leg and leg.state == LegState.OPEN and leg.failure and not case.unsure:
         return "failed"  # of an older try perhaps, if Stripe could not be asked just now
     delayed = leg is not None and leg.state == LegState.PROCESSING
-    return "slow" if delayed or _waited_s(look) > PATIENT_AFTER_S else "processing"
+    return "slow" if delayed or waited > PATIENT_AFTER_S else "processing"
 
 
-def _waited_s(look: int) -> float:
+def waited_s(look: int) -> float:
     """How long a page that has asked ``look`` times has been waiting, by its own delays."""
     return sum(DELAYS_S[:look]) + DELAYS_S[-1] * max(0, look - len(DELAYS_S))
 
 
-def _promise(look: int) -> datetime:
-    """The clock time by which a mail will have come: the same on every poll of one page."""
-    began = now() - timedelta(seconds=_waited_s(look))
-    return (began + MAIL_PROMISE).replace(second=0, microsecond=0) + timedelta(minutes=1)
+def look_after(waited: float) -> int:
+    """How often a page that polls would have asked in so many seconds."""
+    by_then = list(accumulate(DELAYS_S))
+    later = max(0.0, waited - by_then[-1])
+    return bisect_right(by_then, waited) + int(later // DELAYS_S[-1])
+
+
+def pause_s(waited: float) -> float:
+    """How long a page that polls, and has waited so many seconds, rests before it asks again."""
+    return DELAYS_S[min(look_after(waited), len(DELAYS_S) - 1)]
 
 
 def turns_slow(look: int) -> bool:
     """Whether this poll is the first to say that it takes longer than usual."""
-    return _waited_s(look - 1) <= PATIENT_AFTER_S < _waited_s(look)
+    return waited_s(look - 1) <= PATIENT_AFTER_S < waited_s(look)
+
+
+def patience(waited: float) -> int:
+    """0 at first, 1 once the page promises a mail, 2 once it stops asking."""
+    return (waited > PATIENT_AFTER_S) + (waited > STOP_AFTER_S)
+
+
+def _promise(waited: float) -> datetime:
+    """The clock time by which a mail will have come: the same on every poll of one page."""
+    began = now() - timedelta(seconds=waited)
+    return (began + MAIL_PROMISE).replace(second=0, microsecond=0) + timedelta(minutes=1)
 
 
 def _contact(case: orders.Dossier) -> dict[str, Any]:

@@ -122,7 +122,7 @@ def test_looking_changes_nothing(sqlite_shop: Shop, bought: Checkout) -> None:
     for rule in rules(sqlite_shop):
         if "GET" in (rule.methods or set()):
             for person in (bought.shopper, admin, sqlite_shop.shopper()):
-                person.get(address(rule, bought))
+                person.get(address(rule, bought), buffered=True)  # a stream to its end
 
     assert everything(sqlite_shop) == before
 
@@ -154,7 +154,7 @@ def test_the_counter_is_closed_to_everybody_else(sqlite_shop: Shop, bought: Chec
 
 
 def open_as(person: Shopper, method: str, path: str) -> Any:
-    return person.get(path) if method == "GET" else person.post(path)
+    return person.get(path, buffered=True) if method == "GET" else person.post(path)
 
 
 HEADERS = {
