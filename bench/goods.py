@@ -190,6 +190,30 @@ class ShopTables:
             )
         self.connection.execute("VACUUM ANALYZE")
 
+    def give_up(self, waiting: list[Purchase]) -> None:
+        """End them unpaid, stock and all, as if their time had run out."""
+        ids = [one.attempt_id for one in waiting]
+        with self.connection.transaction():
+            for one in waiting:
+                for product, units in one.lines:
+                    self.connection.execute(
+                        "UPDATE products SET held = held - %s WHERE id = %s", (units, product)
+                    )
+            self.connection.execute(
+                "UPDATE stripe_legs SET state = 'expired', version = version + 1 "
+                "WHERE attempt_id = ANY(%s)",
+                (ids,),
+            )
+            self.connection.execute(
+                "UPDATE orders SET status = 'expired', sync_status = 'synced' WHERE id = ANY(%s)",
+                (ids,),
+            )
+            self.connection.execute(
+                "UPDATE checkout_attempts SET state = 'closed', status = 'expired', "
+                "hold = 'released', closed_at = now() WHERE id = ANY(%s)",
+                (ids,),
+            )
+
     def add_events(self, told: list[Purchase]) -> None:
         """Events that are stored and leased by somebody who will never come back for them."""
         moment = _now()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import redis
 
-from bench import client, events, raw
+from bench import client, events, listeners, raw
 from bench.client import Load
 from bench.figures import Figure
 from bench.goods import BaselineTables, Purchase, ShopTables, purchases
@@ -15,6 +15,7 @@ from bench.servers import Servers, Web, cpu_seconds
 
 WEBHOOK = "/stripe/webhook"
 SETTLED_WITHIN_S = 120
+LISTENING = 8  # as many as the server has threads, so that some of them are too many
 # While this key is there, nobody is called to send the receipts: both sides only owe them.
 RECEIPT_BELL = "quittance:ringing:drain_outbox"
 
@@ -33,10 +34,11 @@ class Scale:
     handwritten: int
     flowing: int
     raw: int
+    pages: int
 
 
-FULL = Scale(rounds=7, hellos=2000, ingested=1000, handwritten=500, flowing=800, raw=800)
-QUICK = Scale(rounds=1, hellos=200, ingested=100, handwritten=50, flowing=50, raw=50)
+FULL = Scale(rounds=7, hellos=2000, ingested=1000, handwritten=500, flowing=800, raw=800, pages=600)
+QUICK = Scale(rounds=1, hellos=200, ingested=100, handwritten=50, flowing=50, raw=50, pages=50)
 
 
 class Bench:
@@ -45,6 +47,7 @@ class Bench:
     def __init__(self, servers: Servers, scale: Scale) -> None:
         self.scale = scale
         self.url = servers.env["DATABASE_URL"]
+        self.key = servers.env["SECRET_KEY"]
         servers.upgrade_shop()
         self.hello = servers.web("bench.hello:app", "hello")
         self.shop = servers.web("app:create_app()", "shop")
@@ -66,10 +69,18 @@ class Bench:
         self.cpu = Figure("ingest_cpu", 4.0, "ms of CPU per request", "hello", at_most=True)
         self.flow = Figure("paid_vs_handwritten", 2.0, "orders paid/s", "hand-written")
         self.drain = Figure("drain_vs_raw", 0.30, "events/s", "raw psycopg")
+        self.pages = Figure("page_beside_streams", 2.0, "ms per page", "no stream", at_most=True)
         self._warm_up()
 
     def figures(self) -> list[Figure]:
-        return [self.ingest, self.ingest_handwritten, self.cpu, self.flow, self.drain]
+        return [
+            self.ingest,
+            self.ingest_handwritten,
+            self.cpu,
+            self.flow,
+            self.drain,
+            self.pages,
+        ]
 
     def last_round(self) -> str:
         return ", ".join(
@@ -103,6 +114,7 @@ class Bench:
         paid_at = self._last_applied(flowing)
         self.tables.add_events(for_raw)
         raw_per_s = raw.run(self.url, for_raw)
+        beside, alone = self._pages(scale)
 
         self._check(stored, flowing, for_raw, by_hand)
         self.ingest.add(ingest.per_s, hello.per_s)
@@ -110,6 +122,26 @@ class Bench:
         self.cpu.add(ingest_cpu, hello_cpu)
         self.flow.add(len(flowing) / (paid_at - flow.started), handwritten.per_s)
         self.drain.add(drained_per_s, raw_per_s)
+        self.pages.add(beside.p50_ms, alone.p50_ms)
+
+    def _pages(self, scale: Scale) -> tuple[Load, Load]:
+        """The shop's first page, beside as many streams as it lets stay, and alone."""
+        visits = [events.hello()] * scale.pages
+        alone, _ = self._load(self.shop, visits)
+        waiting = purchases(LISTENING)
+        self.tables.add_open(waiting)
+        staying = listeners.settle_down(self.shop.port, waiting, self.key)
+        if not 0 < len(staying) < LISTENING:
+            raise WorkNotDone(f"{len(staying)} of {LISTENING} streams were let stay")
+        beside, _ = self._load(self.shop, visits)
+        if any(one.ends(0.01) for one in staying):
+            raise WorkNotDone("a stream ended while the pages were measured")
+        self.tables.give_up(waiting)
+        if not all(one.ends(listeners.ENDS_WITHIN_S) for one in staying):
+            raise WorkNotDone("a stream outlived its order")
+        for one in staying:
+            one.close()
+        return beside, alone
 
     def _tell(self, web: Web, told: list[Purchase]) -> tuple[Load, float]:
         path = WEBHOOK if web is self.shop else "/webhook"

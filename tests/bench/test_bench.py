@@ -129,5 +129,6 @@ def test_a_tiny_run_measures_every_figure_with_all_work_done(
         "ingest_cpu",
         "paid_vs_handwritten",
         "drain_vs_raw",
+        "page_beside_streams",
     ]
     assert all(one["ratio"] > 0 and one["ours"] > 0 and one["theirs"] > 0 for one in said)
