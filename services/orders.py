@@ -74,7 +74,7 @@ def as_order(case: Dossier) -> Order:
         status=attempt.status,
         payment_status=_payment_status(case),
         is_provisional=False,
-        sync_status=_sync_status(attempt),
+        sync_status=sync_status(case),
         currency=attempt.currency,
         subtotal=attempt.subtotal,
         discount=0,
