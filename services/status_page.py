@@ -76,6 +76,7 @@ class View:
     address: list[str] | None = None
     steps: list[Step] = field(default_factory=list)
     mine: bool = False
+    sync: str | None = None  # how confirming it stands: syncing, synced, failed; None: it is over
     asking: bool = False
     look: int = 0
     delay_s: float = 0.0
@@ -154,6 +155,7 @@ def describe(
         ends_at=attempt.deadline if attempt.state == "open" else None,
         mail_by=_promise(waited) if state == "slow" else None,
         reason=_reason(case) if state == "failed" else None,
+        sync=orders.sync_status(case) if _is_confirming(case, state) else None,
         asking=asking,
         look=look,
         delay_s=DELAYS_S[min(look, len(DELAYS_S) - 1)],
@@ -229,6 +231,12 @@ def _promise(waited: float) -> datetime:
     """The clock time by which a mail will have come: the same on every poll of one page."""
     began = now() - timedelta(seconds=waited)
     return (began + MAIL_PROMISE).replace(second=0, microsecond=0) + timedelta(minutes=1)
+
+
+def _is_confirming(case: orders.Dossier, state: str) -> bool:
+    """Whether the page is about confirming, or about its having been confirmed."""
+    refunded = case.order.refunded if case.order else 0
+    return state in ("processing", "slow") or (state == "paid" and not refunded)
 
 
 def _contact(case: orders.Dossier) -> dict[str, Any]:
