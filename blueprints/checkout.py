@@ -56,6 +56,7 @@ def start() -> Page:
 
 
 @bp.get("/checkout/pay/<attempt_id>")
+@limiter.limit("120 per minute")
 def pay(attempt_id: str) -> Page:
     """Stripe's fields on a page of ours; whoever has paid meanwhile sees the order."""
     attempt = web.owned(attempt_id).attempt

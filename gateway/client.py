@@ -240,6 +240,15 @@ class StripeGateway:
         )
         return facts.purchase(session, [_plain(item) for item in items])
 
+    def payer_of(self, payment_intent: str) -> facts.Payer:
+        """Who paid, as far as Stripe knows. Raises StripeMissing."""
+        intent = self._call(
+            lambda client: client.v1.payment_intents.retrieve(
+                payment_intent, {"expand": ["latest_charge"]}
+            )
+        )
+        return facts.payer(_plain(intent))
+
     def expire_session(self, session_id: str, why: str = "") -> tuple[Fact, ...]:
         """Make a session unpayable, or say what has become of it instead. Stripe asks no reason."""
         try:

@@ -36,6 +36,16 @@ class PurchaseLine:
 
 
 @dataclass(frozen=True, slots=True)
+class Payer:
+    """Who paid, and where the parcel goes, as far as Stripe was told."""
+
+    name: str | None = None
+    email: str | None = None
+    phone: str | None = None
+    address: dict[str, str | None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Purchase:
     """All that Stripe kept of a checkout; amounts in minor units, times UTC."""
 
@@ -48,10 +58,7 @@ class Purchase:
     subtotal: int
     shipping: int
     total: int
-    name: str | None
-    email: str | None
-    phone: str | None
-    address: dict[str, str | None] | None
+    payer: Payer
     delivery_label: str | None
     created: datetime
     expires_at: datetime
@@ -155,8 +162,6 @@ def of_refund(refund: StripeObject) -> RefundSeen:
 def purchase(session: StripeObject, items: list[StripeObject]) -> Purchase:
     """A session with its intent and shipping rate expanded, and its line items."""
     intent = session.get("payment_intent")
-    sent_to = (intent if isinstance(intent, dict) else {}).get("shipping") or {}
-    payer = session.get("customer_details") or {}
     cost = session.get("shipping_cost") or {}
     rate = cost.get("shipping_rate")
     created, expires_at = time_of(session["created"]), time_of(session["expires_at"])
@@ -175,13 +180,33 @@ def purchase(session: StripeObject, items: list[StripeObject]) -> Purchase:
         subtotal=session["amount_subtotal"],
         shipping=cost.get("amount_total") or 0,
         total=session["amount_total"],
-        name=sent_to.get("name") or payer.get("name"),
-        email=payer.get("email") or session.get("customer_email"),
-        phone=sent_to.get("phone") or payer.get("phone"),
-        address=_plain_address(sent_to) or _address(session),
+        payer=_payer_of_session(session, intent if isinstance(intent, dict) else {}),
         delivery_label=rate.get("display_name") if isinstance(rate, dict) else None,
         created=created,
         expires_at=expires_at,
+    )
+
+
+def payer(intent: StripeObject) -> Payer:
+    """Who paid on a page of ours; the intent's charge expanded."""
+    sent_to = intent.get("shipping") or {}
+    billed = (_charge_of(intent) or {}).get("billing_details") or {}
+    return Payer(
+        name=sent_to.get("name") or billed.get("name"),
+        email=intent.get("receipt_email") or billed.get("email"),
+        phone=sent_to.get("phone") or billed.get("phone"),
+        address=_plain_address(sent_to),
+    )
+
+
+def _payer_of_session(session: StripeObject, intent: StripeObject) -> Payer:
+    sent_to = intent.get("shipping") or {}
+    told = session.get("customer_details") or {}
+    return Payer(
+        name=sent_to.get("name") or told.get("name"),
+        email=told.get("email") or session.get("customer_email"),
+        phone=sent_to.get("phone") or told.get("phone"),
+        address=_plain_address(sent_to) or _address(session),
     )
 
 

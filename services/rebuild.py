@@ -22,7 +22,7 @@ from domain.facts import LegState
 from domain.transitions import Status
 from extensions import atomic, db, insert_once, reading, retrying
 from gateway import current_gateway
-from gateway.facts import Purchase
+from gateway.facts import Payer, Purchase
 from models import CheckoutAttempt, Product, StripeLeg
 from services import history
 from services import settings as shop_settings
@@ -48,14 +48,18 @@ def attempt(attempt_id: str, payment_intent: str, cause: Cause) -> bool:
 
 
 def refill(attempt_id: str, payment_intent: str | None) -> None:
-    """Give a tombstone its person back, so that its order can be made. Raises the Stripe errors.
-    Safe to repeat."""
-    bought = _purchase(payment_intent) if payment_intent else None
+    """Give a tombstone its person back, so that its order can be made. What Stripe does not know
+    either stays unknown. Raises the Stripe errors. Safe to repeat."""
+    payer, label = Payer(), None
+    if payment_intent:
+        bought = _purchase(payment_intent)
+        label = bought.delivery_label if bought else None
+        payer = bought.payer if bought else current_gateway().payer_of(payment_intent)
     with atomic() as session:
         known = session.get(CheckoutAttempt, attempt_id)
         if known and known.purged_at:
             known.purged_at = None  # the clock forgets the person again once this is settled
-            known.snapshot = {**known.snapshot, **(_person(bought) if bought else {})}
+            known.snapshot = {**known.snapshot, **_person(payer, label, known.shipping)}
 
 
 def _purchase(payment_intent: str) -> Purchase | None:
@@ -106,22 +110,20 @@ def _lines(bought: Purchase) -> list[dict[str, Any]] | None:
     return sorted(lines, key=lambda line: line["product_id"])
 
 
-def _person(bought: Purchase) -> dict[str, Any]:
-    way = next((way for way in DELIVERIES.values() if way.label == bought.delivery_label), None)
+def _person(payer: Payer, label: str | None, shipping: int) -> dict[str, Any]:
+    """The personal part of a snapshot; ``shipping`` in minor units."""
+    way = next((way for way in DELIVERIES.values() if way.label == label), None)
     return {
-        "contact": {"name": bought.name, "email": bought.email, "phone": bought.phone},
-        "address": bought.address,
-        "delivery": {
-            "code": way.code if way else "",
-            "label": bought.delivery_label,
-            "amount": bought.shipping,
-        },
+        "contact": {"name": payer.name, "email": payer.email, "phone": payer.phone},
+        "address": payer.address,
+        "delivery": {"code": way.code if way else "", "label": label, "amount": shipping},
     }
 
 
 @retrying
 def _write(attempt_id: str, bought: Purchase, lines: list[dict[str, Any]], cause: Cause) -> bool:
-    strategy, _ = shop_settings.strategy_for(bought.email or "")
+    strategy, _ = shop_settings.strategy_for(bought.payer.email or "")
+    person = _person(bought.payer, bought.delivery_label, bought.shipping)
     with atomic() as session:
         new = insert_once(
             CheckoutAttempt,
@@ -130,7 +132,7 @@ def _write(attempt_id: str, bought: Purchase, lines: list[dict[str, Any]], cause
             strategy=strategy.name,
             payment_ui="hosted",
             fingerprint="",
-            snapshot={"lines": lines, **_person(bought)},
+            snapshot={"lines": lines, **person},
             currency=bought.currency,
             subtotal=bought.subtotal,
             shipping=bought.shipping,

@@ -12,10 +12,11 @@ import pytest
 import stripe
 from sqlalchemy import select
 
+from domain.facts import LegEnded, LegState, News, Origin
 from domain.strategies import Moment, Strategy
 from extensions import atomic
 from models import CheckoutAttempt, Order, Product
-from services import reconcile, settle
+from services import reconcile, settle, snapshots
 from services.causes import EXPIRY
 from tests.pages.forms import a_body
 from tests.shop import LAMP, MUG, ORIGIN, Shop, Shopper, TestShops
@@ -371,3 +372,25 @@ def test_what_costs_nothing_is_not_asked_for_on_our_page(elements: Shop) -> None
     bought.pay()
     elements.deliver_and_work()
     assert elements.the_order().payment_status == "paid"
+
+
+@pytest.mark.accept("A25")
+@pytest.mark.fault("F21")
+def test_late_money_on_our_own_page_finds_out_where_the_parcel_goes(
+    pay_first: Shop,
+) -> None:
+    """The person was forgotten a day after the end; the intent kept the address."""
+    shop = pay_first
+    opened = initiate(shop.shopper(), MUG, 2)
+    opened.confirm()
+    ended = LegEnded(opened.intent, LegState.CANCELED, origin=Origin(opened.order_id))
+    news = News("", "ended", attempt_id=opened.order_id, facts=(ended,))
+    settle.settle(opened.order_id, EXPIRY, news=news)
+    snapshots.delete(opened.order_id)
+
+    shop.deliver_and_work()
+
+    order = shop.the_order()
+    assert (order.payment_status, order.name) == ("paid", "Maya Lindqvist")
+    assert order.address is not None
+    assert order.address["line1"] == "Sonnenallee 12"
