@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import aftermath, events, payments, web
+from . import aftermath, cards, events, methods, payments, sessions, setups, web
 from .api.idempotency import KEPT_S as KEY_KEPT_S
 from .chaos import Chaos
 from .contract import API_VERSION
@@ -176,7 +176,7 @@ class Sandbox:
             while (id := self._agenda.reached(now)) is not None:
                 session = self.store.objects["checkout.session"].get(id)
                 if session is not None and session["status"] == "open":
-                    payments.expire_session(self, session)
+                    sessions.expire(self, session)
                 timer = self.store.objects["timer"].get(id)
                 if timer is not None:
                     self.store.drop(timer)
@@ -242,31 +242,92 @@ class Sandbox:
                 return {"outcome": "unknown", "message": "No such session.", "session": None}
             self.mood = webhooks
             try:
-                outcome = payments.pay_session(self, session, card, buyer)
+                outcome = sessions.pay(self, session, card, buyer)
             finally:
                 self.mood = ""
             self.store.commit()
             return self._told(session, outcome)
 
-    def authenticate(self, session_id: str, ok: bool = True) -> Obj:
-        """Answer the bank's question for a session whose payment ``asks``."""
+    def confirm(
+        self,
+        intent_id: str,
+        card: str = "4242424242424242",
+        *,
+        webhooks: str = "",
+        buyer: Obj | None = None,
+    ) -> Obj:
+        """Do what a page with the Payment Element does, for either kind of intent.
+
+        ``card`` and ``webhooks`` are those of ``pay``. The answer's ``outcome`` is paid,
+        processing or authorized, for a SetupIntent saved, else asks, declined, closed, not_offered
+        or unknown; ``intent`` is what became of it.
+        """
         with self.lock:
             self.tick()
-            session = self.store.objects["checkout.session"][session_id]
-            intent = self.store.objects["payment_intent"].get(session["payment_intent"])
-            outcome = payments.authenticate(self, intent, ok=ok) if intent else "closed"
+            intent = self.intent(intent_id)
+            if intent is None:
+                return {"outcome": "unknown", "message": "No such intent.", "intent": None}
+            self.mood = webhooks
+            try:
+                outcome = self._confirm(intent, card, buyer)
+            finally:
+                self.mood = ""
             self.store.commit()
-            return self._told(session, outcome)
+            return self._told_of(intent, outcome)
+
+    def intent(self, id: str) -> Obj | None:
+        """The intent with this id, of either kind."""
+        objects = self.store.objects
+        return objects["payment_intent"].get(id) or objects["setup_intent"].get(id)
+
+    def _confirm(self, intent: Obj, card: str, buyer: Obj | None) -> str:
+        if intent["status"] not in UNDECIDED:
+            return "closed"
+        chosen = cards.way(card)
+        currency = intent.get("currency") or self.store.aside[intent["id"]]["currency"]
+        if not methods.is_offered(intent, chosen, currency):
+            return "not_offered"
+        method = methods.new_method(self, card, currency, buyer)
+        if intent["object"] == "setup_intent":
+            return setups.confirm(self, intent, method)
+        intent["amount"] -= min(chosen.short_by, intent["amount"] - 1)
+        return payments.confirm(self, intent, method)
+
+    def authenticate(self, id: str, ok: bool = True) -> Obj:
+        """Answer the bank's question for a session or an intent that ``asks``."""
+        with self.lock:
+            self.tick()
+            session = self.store.objects["checkout.session"].get(id)
+            intent = self.intent(id) if session is None else sessions.intent_of(self, session)
+            outcome = self.answer_bank(intent, ok=ok) if intent else "closed"
+            self.store.commit()
+            if session is not None:
+                return self._told(session, outcome)
+            return self._told_of(intent, outcome)
+
+    def answer_bank(self, intent: Obj, *, ok: bool) -> str:
+        """What the bank's page does with an intent of either kind."""
+        kind = setups if intent["object"] == "setup_intent" else payments
+        return kind.authenticate(self, intent, ok=ok)
 
     def _told(self, session: Obj, outcome: str) -> Obj:
-        intent = self.store.objects["payment_intent"].get(session["payment_intent"], {})
-        error = intent.get("last_payment_error") or {}
         return {
             "outcome": outcome,
-            "message": error.get("message"),
+            "message": _complaint(sessions.intent_of(self, session)),
             "redirect": web.after_paying(session) if session["status"] == "complete" else None,
             "session": dict(session),
         }
+
+    def _told_of(self, intent: Obj | None, outcome: str) -> Obj:
+        told = dict(intent) if intent else None
+        return {"outcome": outcome, "message": _complaint(intent), "intent": told}
+
+    def follow(self, intent: Obj, word: str) -> None:
+        """Tell whoever an intent belongs to that it was paid, saved, declined and so on."""
+        aside = self.store.aside[intent["id"]]
+        for owner, hear in FOLLOWERS.items():
+            if aside.get(owner):
+                hear(self, aside[owner], intent, word)
 
     def view(self, obj: Obj) -> Obj:
         """The object as others see it at this moment."""
@@ -293,6 +354,8 @@ class Sandbox:
             }
 
 
+UNDECIDED = ("requires_payment_method", "requires_confirmation", "requires_action")
+
 PAYMENT_FACTS = "id amount amount_received currency status latest_charge metadata created".split()
 REFUND_FACTS = "id amount currency status payment_intent charge metadata created".split()
 DISPUTE_FACTS = "id amount currency status payment_intent charge created".split()
@@ -303,8 +366,21 @@ HAPPENINGS: dict[str, Callable[[Sandbox, str], None]] = {
     "refund_fails": aftermath.refund_fails,
 }
 
+# Whom an intent may belong to, and who hears of it; an invoice first, as its session tells of it.
+FOLLOWERS: dict[str, Callable[[Sandbox, str, Obj, str], None]] = {
+    "session": sessions.hear,
+}
+
 __all__ = ["API_VERSION", "Sandbox"]
 
 
 def _some(obj: Obj, names: list[str]) -> Obj:
     return {name: obj[name] for name in names}
+
+
+def _complaint(intent: Obj | None) -> str | None:
+    """Why the last try did not work, in words for the buyer."""
+    known = intent or {}
+    error = known.get("last_payment_error") or known.get("last_setup_error") or {}
+    message: str | None = error.get("message")
+    return message

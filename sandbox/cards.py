@@ -10,8 +10,9 @@ class Way:
     """``then`` is what the bank says: pays, declines, asks (the bank wants to see the buyer),
     settles or bounces (both only after some time).
 
-    ``later`` happens to money that was taken: disputed, refund_fails, refund_waits.
-    ``short_by`` takes that many minor units less than was due.
+    ``can_be_saved`` although it declines when it is charged. ``always_asks``, even when the buyer
+    is not there and said yes before. ``later`` happens to money that was taken: disputed,
+    refund_fails, refund_waits. ``short_by`` takes that many minor units less than was due.
     """
 
     number: str
@@ -20,6 +21,8 @@ class Way:
     code: str = ""
     reason: str = ""
     message: str = ""
+    can_be_saved: bool = False
+    always_asks: bool = False
     later: str = ""
     short_by: int = 0
 
@@ -27,9 +30,27 @@ class Way:
     def is_debit(self) -> bool:
         return self.then in ("settles", "bounces")
 
+    def asks(self, *, attended: bool, set_up: bool) -> bool:
+        """Whether the bank wants to see the buyer, who is there (``attended``) or said yes before
+        to being charged while away (``set_up``)."""
+        return self.then == "asks" and (attended or self.always_asks or not set_up)
 
-def _declined(number: str, code: str, reason: str, message: str) -> Way:
-    return Way(number, then="declines", code=code, reason=reason, message=message)
+    @property
+    def cannot_be_saved(self) -> bool:
+        return self.then == "declines" and not self.can_be_saved
+
+
+def _declined(
+    number: str, code: str, reason: str, message: str, *, can_be_saved: bool = False
+) -> Way:
+    return Way(
+        number,
+        then="declines",
+        code=code,
+        reason=reason,
+        message=message,
+        can_be_saved=can_be_saved,
+    )
 
 
 GENERIC = "Your card was declined."
@@ -59,9 +80,11 @@ WAYS: dict[str, Way] = {
             "processing_error",
             "An error occurred while processing your card. Try again in a little bit.",
         ),
-        _declined("4000000000000341", "card_declined", "generic_decline", GENERIC),
+        _declined(
+            "4000000000000341", "card_declined", "generic_decline", GENERIC, can_be_saved=True
+        ),
         Way("4000002500003155", then="asks"),
-        Way("4000002760003184", then="asks"),
+        Way("4000002760003184", then="asks", always_asks=True),
         Way("4000000000000259", later="disputed"),
         Way("4000000000005126", later="refund_fails"),
         Way("4000000000007726", later="refund_waits"),

@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader
 from werkzeug import Request, Response
 from werkzeug.utils import redirect
 
-from . import cards, payments, web
+from . import cards, methods, sessions, web
 
 if TYPE_CHECKING:
     from .box import Sandbox
@@ -118,7 +118,7 @@ def serve(box: Sandbox, environ: dict[str, Any]) -> Response:
         if session is not None:
             return _pay_page(box, request, session)
     elif kind == "bank":
-        intent = box.store.objects["payment_intent"].get(id)
+        intent = box.intent(id)
         if intent is not None:
             return _bank_page(box, request, intent)
     return render("gone.html", status=404)
@@ -133,7 +133,7 @@ def _pay_page(box: Sandbox, request: Request, session: Obj) -> Response:
     name = form.get("outcome", "card")
     if name == "expires":
         with box.lock:
-            payments.expire_session(box, session)
+            sessions.expire(box, session)
             box.store.commit()
         box.deliver_before_answer()
         return redirect(f"/c/pay/{session['id']}", 303)
@@ -150,7 +150,8 @@ def _pay_page(box: Sandbox, request: Request, session: Obj) -> Response:
     )
     box.deliver_before_answer()
     if paid["outcome"] == "asks":
-        return redirect(f"/c/bank/{session['payment_intent']}", 303)
+        asking = sessions.intent_of(box, session) or {}
+        return redirect(f"/c/bank/{asking['id']}", 303)
     return redirect(paid["redirect"] or f"/c/pay/{session['id']}", 303)
 
 
@@ -166,11 +167,15 @@ def _problems(session: Obj, form: Any) -> dict[str, str]:
 def _open_page(
     box: Sandbox, session: Obj, *, errors: Obj | None = None, typed: Any = None, status: int = 200
 ) -> Response:
-    intent = box.store.objects["payment_intent"].get(session["payment_intent"], {})
+    intent = sessions.intent_of(box, session) or {}
     declined = None if errors else (intent.get("last_payment_error") or {}).get("message")
     groups = []
     for title, outcomes in GROUPS:
-        offered = [o for o in outcomes if payments.offers(session, cards.way(o.way))]
+        offered = [
+            o
+            for o in outcomes
+            if methods.is_offered(session, cards.way(o.way), session["currency"])
+        ]
         groups += [(title, offered)] if offered else []
     return render(
         "pay.html",
@@ -205,14 +210,14 @@ def _receipt(box: Sandbox, session: Obj) -> Obj:
 
 
 def _bank_page(box: Sandbox, request: Request, intent: Obj) -> Response:
-    session = payments.session_of(box, intent)
+    session = sessions.session_of(box, intent)
     if request.method != "POST" or intent["status"] != "requires_action":
         if intent["status"] == "requires_action":
             return render("bank.html", back_to=_shop(session), intent=intent)
         return redirect(_after_bank(box, intent, session), 303)
     ok = request.form.get("answer") == "yes"
     with box.lock:
-        payments.authenticate(box, intent, ok=ok)
+        box.answer_bank(intent, ok=ok)
         box.store.commit()
     box.deliver_before_answer()
     return redirect(_after_bank(box, intent, session), 303)
@@ -226,9 +231,10 @@ def _after_bank(box: Sandbox, intent: Obj, session: Obj | None) -> str:
     if back is None:
         return "/_sandbox/"
     went = "succeeded" if intent["status"] in ("succeeded", "requires_capture") else "failed"
+    kind = intent["object"]
     return (
-        f"{back}{'&' if '?' in back else '?'}payment_intent={intent['id']}"
-        f"&payment_intent_client_secret={intent['client_secret']}&redirect_status={went}"
+        f"{back}{'&' if '?' in back else '?'}{kind}={intent['id']}"
+        f"&{kind}_client_secret={intent['client_secret']}&redirect_status={went}"
     )
 
 

@@ -108,8 +108,16 @@ def _pay(box: Sandbox, asked: Obj) -> Obj:
     return told
 
 
+def _confirm(box: Sandbox, asked: Obj) -> Obj:
+    card = asked.get("card", "4242424242424242")
+    told = box.confirm(asked["intent"], card, webhooks=asked.get("webhooks", ""))
+    box.deliver_before_answer()
+    return told
+
+
 def _authenticate(box: Sandbox, asked: Obj) -> Obj:
-    told = box.authenticate(asked["session"], ok=bool(asked.get("ok", True)))
+    about = asked.get("session") or asked["intent"]
+    told = box.authenticate(about, ok=bool(asked.get("ok", True)))
     box.deliver_before_answer()
     return told
 
@@ -143,6 +151,7 @@ ACTIONS: dict[tuple[str, str], Callable[[Sandbox, Obj], Any]] = {
     ("GET", "clock"): _clock,
     ("POST", "clock"): _clock,
     ("POST", "pay"): _pay,
+    ("POST", "confirm"): _confirm,
     ("POST", "authenticate"): _authenticate,
     ("GET", "deliveries"): _deliveries,
     ("POST", "flush"): lambda box, asked: {"tried": box.flush()},

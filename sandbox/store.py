@@ -12,6 +12,7 @@ from typing import Any
 KIND_OF_PREFIX = {
     "cs": "checkout.session",
     "pi": "payment_intent",
+    "seti": "setup_intent",
     "ch": "charge",
     "py": "charge",
     "re": "refund",

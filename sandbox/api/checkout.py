@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from .. import payments
+from .. import methods, sessions
 from ..errors import ApiError, bad_parameter, missing, not_yet
 from ..shapes import checkout
 from . import amounts, catalogue, reading
@@ -191,7 +191,7 @@ def _total(session: Obj, items: list[Obj], rates: list[Obj]) -> None:
 
 
 def _offer_methods(session: Obj, params: Obj) -> None:
-    known = payments.method_types(session["currency"])
+    known = methods.method_types(session["currency"])
     wanted = params.get("allowed_payment_method_types", known)
     unwanted = params.get("excluded_payment_method_types", ())
     if unwanted:
@@ -246,7 +246,7 @@ def expire(box: Sandbox, params: Obj, id: str) -> Obj:
             'Only Checkout Sessions with a status in ["open"] can be expired. This Checkout '
             f"Session has a status of {session['status']}."
         )
-    payments.expire_session(box, session)
+    sessions.expire(box, session)
     return session
 
 

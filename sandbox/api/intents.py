@@ -1,12 +1,11 @@
-"""/v1/payment_intents, and the payment methods they were tried with."""
+"""/v1/payment_intents."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from .. import payments
-from ..cards import TOKENS
+from .. import methods, payments, sessions, shapes
 from ..errors import ApiError, bad_parameter, missing, not_yet
 from . import amounts, reading
 
@@ -41,12 +40,13 @@ def create(box: Sandbox, params: Obj) -> Obj:
     amounts.check_url(params.get("return_url"), "return_url")
     if params.get("confirm") and "payment_method" not in params:
         raise missing("payment_method")
-    method = _method(box, params)
+    method = _method(box, params, params["currency"], params.get("customer"))
     intent = payments.new_intent(box, params, return_url=params.get("return_url"))
+    _offer_methods(intent, params)
     if method is not None:
-        _attach(box, intent, method)
+        _choose(box, intent, method)
     if params.get("confirm"):
-        _confirm(box, intent)
+        _confirm(box, intent, params)
     return intent
 
 
@@ -56,26 +56,40 @@ def _check_supported(params: Obj) -> None:
             raise not_yet(f"PaymentIntents with {name}", name)
 
 
-def _method(box: Sandbox, params: Obj) -> Obj | None:
-    """The payment method that is meant: one of ours, or a new one for a test token."""
+def _offer_methods(intent: Obj, params: Obj) -> None:
+    known: list[str] = intent["payment_method_types"]
+    allowed = params.get("allowed_payment_method_types", known)
+    excluded: list[str] = params.get("excluded_payment_method_types") or []
+    intent["payment_method_types"] = [m for m in known if m in allowed and m not in excluded]
+
+
+def _method(box: Sandbox, params: Obj, currency: str, customer: str | None) -> Obj | None:
     id = params.get("payment_method")
     if id is None:
         return None
-    if id in TOKENS:
-        return payments.new_method(box, TOKENS[id], params.get("currency", "usd"))
-    return reading.find(box, "payment_method", id, "payment_method")
+    method = methods.named(box, id, currency)
+    methods.check_usable(box, method, customer)
+    return method
 
 
-def _attach(box: Sandbox, intent: Obj, method: Obj) -> None:
+def _choose(box: Sandbox, intent: Obj, method: Obj) -> None:
+    if method["type"] not in intent["payment_method_types"]:
+        raise ApiError(
+            f"The PaymentMethod provided ({method['type']}) is not allowed for this PaymentIntent. "
+            f"It takes: {', '.join(intent['payment_method_types'])}.",
+            code="payment_intent_incompatible_payment_method",
+            param="payment_method",
+        )
     intent["payment_method"] = method["id"]
     if intent["status"] == "requires_payment_method":
         intent["status"] = "requires_confirmation"
     box.store.put(intent)
 
 
-def _confirm(box: Sandbox, intent: Obj) -> None:
+def _confirm(box: Sandbox, intent: Obj, params: Obj) -> None:
     method = box.store.objects["payment_method"][intent["payment_method"]]
-    if payments.confirm(box, intent, method) == "declined":
+    attended = not params.get("off_session")
+    if payments.confirm(box, intent, method, attended=attended) == "declined":
         error = intent["last_payment_error"]
         known = ("code", "decline_code", "charge", "payment_method")
         raise ApiError(
@@ -101,18 +115,27 @@ def list_all(box: Sandbox, params: Obj) -> Obj:
 def update(box: Sandbox, params: Obj, id: str) -> Obj:
     intent = reading.find(box, KIND, id)
     _check_supported(params)
-    changes_money = {"amount", "currency", "payment_method"} & params.keys()
+    changes_money = {"amount", "currency", "customer", "payment_method"} & params.keys()
     if changes_money and intent["status"] not in WAITS_FOR_BUYER:
         raise _unexpected(intent, "updated", WAITS_FOR_BUYER)
+    if changes_money and box.store.aside[id]["invoice"]:
+        raise ApiError(
+            "You cannot change the money of this PaymentIntent: an invoice created it.",
+            code="payment_intent_unexpected_state",
+            payment_intent=dict(intent),
+        )
     if "amount" in params:
         amounts.check_amount(params["amount"], intent["currency"], "amount", least=1)
         amounts.check_minimum(params["amount"], intent["currency"], "amount")
         intent["amount"] = params["amount"]
     if "currency" in params:
         intent["currency"] = amounts.check_currency(params["currency"], "currency")
-    method = _method(box, params)
+    if "customer" in params:
+        reading.find(box, "customer", params["customer"], "customer")
+    customer = params.get("customer", intent["customer"])
+    method = _method(box, params, intent["currency"], customer)
     if method is not None:
-        _attach(box, intent, method)
+        _choose(box, intent, method)
     intent |= {k: params[k] for k in EDITABLE if k in params}
     amounts.merge_metadata(intent, params)
     return box.store.put(intent)
@@ -121,21 +144,24 @@ def update(box: Sandbox, params: Obj, id: str) -> Obj:
 def confirm(box: Sandbox, params: Obj, id: str) -> Obj:
     intent = reading.find(box, KIND, id)
     _check_supported(params)
-    if intent["status"] not in ("requires_payment_method", "requires_confirmation"):
-        raise _unexpected(intent, "confirmed", ("requires_payment_method", "requires_confirmation"))
+    if intent["status"] not in WAITS_FOR_BUYER:
+        raise _unexpected(intent, "confirmed", WAITS_FOR_BUYER)
     if "return_url" in params:
         amounts.check_url(params["return_url"], "return_url")
         box.store.put(intent, return_url=params["return_url"])
-    method = _method(box, {**params, "currency": intent["currency"]})
+    intent |= {k: params[k] for k in ("receipt_email", "setup_future_usage") if k in params}
+    if "shipping" in params:
+        intent["shipping"] = shapes.shipping(params["shipping"])
+    method = _method(box, params, intent["currency"], intent["customer"])
     if method is not None:
-        _attach(box, intent, method)
+        _choose(box, intent, method)
     if intent["payment_method"] is None:
         raise ApiError(
             "You cannot confirm this PaymentIntent because it's missing a payment method.",
             code="payment_intent_unexpected_state",
             payment_intent=dict(intent),
         )
-    _confirm(box, intent)
+    _confirm(box, intent, params)
     return intent
 
 
@@ -143,7 +169,13 @@ def cancel(box: Sandbox, params: Obj, id: str) -> Obj:
     intent = reading.find(box, KIND, id)
     if intent["status"] not in CANCELABLE:
         raise _unexpected(intent, "canceled", CANCELABLE)
-    session = payments.session_of(box, intent)
+    if box.store.aside[id]["invoice"]:
+        raise ApiError(
+            "You cannot cancel the PaymentIntent of an Invoice. Void the Invoice instead.",
+            code="payment_intent_unexpected_state",
+            payment_intent=dict(intent),
+        )
+    session = sessions.session_of(box, intent)
     if session is not None and session["status"] == "open":
         raise ApiError(
             "You cannot cancel the PaymentIntent of a Checkout Session. Expire the Checkout "
@@ -180,10 +212,6 @@ def _unexpected(intent: Obj, verb: str, allowed: tuple[str, ...]) -> ApiError:
     )
 
 
-def retrieve_method(box: Sandbox, params: Obj, id: str) -> Obj:
-    return reading.find(box, "payment_method", id)
-
-
 ROUTES: dict[str, Callable[..., Any]] = {
     "POST /v1/payment_intents": create,
     "GET /v1/payment_intents": list_all,
@@ -192,5 +220,4 @@ ROUTES: dict[str, Callable[..., Any]] = {
     "POST /v1/payment_intents/{id}/confirm": confirm,
     "POST /v1/payment_intents/{id}/cancel": cancel,
     "POST /v1/payment_intents/{id}/capture": capture,
-    "GET /v1/payment_methods/{id}": retrieve_method,
 }

@@ -16,8 +16,9 @@ Obj = dict[str, Any]
 DEPTH = 4
 # Fields that hold an id and may be asked for as the object itself.
 EXPANDABLE = frozenset(
-    "balance_transaction charge customer default_price failure_balance_transaction invoice "
-    "latest_charge payment_intent payment_method product setup_intent shipping_rate source "
+    "balance_transaction charge customer default_payment_method default_price "
+    "failure_balance_transaction invoice latest_charge latest_invoice payment_intent "
+    "payment_method pending_setup_intent price product setup_intent shipping_rate source "
     "subscription".split()
 )
 
@@ -124,9 +125,10 @@ def expand(box: Sandbox, obj: Obj, paths: Iterable[str]) -> Obj:
     """Return ``obj`` with the named fields replaced by objects; ``obj`` itself stays as it is."""
     for path in paths:
         steps = path.split(".")
-        if len(steps) > DEPTH + (steps[0] == "data"):
+        if len(steps) > DEPTH:
             raise bad_parameter(
-                f"You cannot expand more than {DEPTH} levels of a property", "expand"
+                f"You cannot expand more than {DEPTH} levels of a property. Property: {path}",
+                "expand",
             )
         obj = _expand(box, obj, steps, path)
     return obj

@@ -7,13 +7,25 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import ApiError
-from . import catalogue, charges, checkout, customers, intents, news, refunds
+from . import (
+    catalogue,
+    charges,
+    checkout,
+    customers,
+    intents,
+    news,
+    payment_methods,
+    refunds,
+    setup_intents,
+)
 
 Handler = Callable[..., Any]
 
 TABLE: dict[str, Handler] = {
     **checkout.ROUTES,
     **intents.ROUTES,
+    **setup_intents.ROUTES,
+    **payment_methods.ROUTES,
     **charges.ROUTES,
     **refunds.ROUTES,
     **customers.ROUTES,
