@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from . import aftermath, cards, events, methods, payments, sessions, setups, web
+from . import aftermath, billing, cards, events, invoices, methods, payments, sessions, setups, web
 from .api.idempotency import KEPT_S as KEY_KEPT_S
 from .chaos import Chaos
 from .contract import API_VERSION
@@ -48,12 +48,15 @@ class Sandbox:
         self.debit_s = 10.0  # how long a bank debit is under way
         self.refund_s = 10.0  # how long a refund that waits or fails takes to do so
         self.late_s = 20.0  # how late "webhook late" is
+        self.finalize_s = 3600.0  # how long the invoice of a renewal stays a draft
+        self.retry_days = (3, 5, 7)  # how long after each failure it is tried again
         self.inline_sender: Send | None = None  # for events_before_answer without HTTP
         self.cause: tuple[str | None, str | None] = (None, None)
         self.mood = ""  # what befalls the webhooks of the payment under way
         self.deliver = deliver
         self._public_url = public_url
         self._agenda = Agenda()
+        self._moment: float | None = None  # while what is due happens: when it was due
         self._server: Server | None = None
         self.courier = Courier(self)
         self._configured = (webhook_url, webhook_secret)
@@ -138,18 +141,24 @@ class Sandbox:
         return bool(self.store.aside.get(endpoint["id"], {}).get("ours"))
 
     def _move_pages(self) -> None:
-        """Open sessions from an earlier run are paid where the sandbox lives now."""
+        """Sessions and invoices from an earlier run are paid where the sandbox lives now."""
         for session in self.store.objects["checkout.session"].values():
             if session["url"]:
                 path = session["url"].partition("/c/pay/")[2]
                 session["url"] = f"{self.url}/c/pay/{path}"
                 self.store.put(session)
+        for invoice in self.store.objects["invoice"].values():
+            if invoice["hosted_invoice_url"]:
+                invoice["hosted_invoice_url"] = invoices.page_of(self, invoice)
+                self.store.put(invoice)
         self.store.commit()
 
     # -- time -------------------------------------------------------------------------------
 
     def now(self) -> float:
         """Seconds since 1970 by the sandbox's clock, which may run ahead of the real one."""
+        if self._moment is not None:
+            return self._moment
         ahead: float = self.store.aside.get("clock", {}).get("ahead_s", 0.0)
         return self.clock() + ahead
 
@@ -162,31 +171,57 @@ class Sandbox:
 
     def plan(self, after_s: float, what: str, target: str) -> None:
         """Have ``what`` happen to ``target`` after that many seconds."""
-        at, id = self.now() + after_s, self.store.new_id("tm_", 12)
+        self.plan_at(self.now() + after_s, what, target)
+
+    def plan_at(self, at: float, what: str, target: str) -> None:
+        id = self.store.new_id("tm_", 12)
         self.store.put({"object": "timer", "id": id, "at": at, "what": what, "target": target})
         self._agenda.add(at, id)
+
+    def unplan(self, target: str) -> None:
+        """Nothing that was planned will happen to ``target``."""
+        for timer in list(self.store.objects["timer"].values()):
+            if timer["target"] == target:
+                self.store.drop(timer)
 
     def watch_expiry(self, session: Obj) -> None:
         self._agenda.add(session["expires_at"], session["id"])
 
     def tick(self) -> None:
-        """Let everything happen whose time has come: sessions expire, debits settle."""
+        """Let everything happen whose time has come, one after the other, each at its own time.
+
+        However far the clock was moved, a renewal is dated when it was due, not when it was seen.
+        """
         with self.lock:
             now = self.now()
-            while (id := self._agenda.reached(now)) is not None:
-                session = self.store.objects["checkout.session"].get(id)
-                if session is not None and session["status"] == "open":
-                    sessions.expire(self, session)
-                timer = self.store.objects["timer"].get(id)
-                if timer is not None:
-                    self.store.drop(timer)
-                    HAPPENINGS[timer["what"]](self, timer["target"])
+            try:
+                while (reached := self._agenda.reached(now)) is not None:
+                    at, id = reached
+                    self._moment = max(at, self._moment or at)
+                    self._happen(id)
+            finally:
+                self._moment = None
             self.store.commit()
+
+    def _happen(self, id: str) -> None:
+        session = self.store.objects["checkout.session"].get(id)
+        if session is not None and session["status"] == "open":
+            sessions.expire(self, session)
+        timer = self.store.objects["timer"].get(id)
+        if timer is not None:
+            self.store.drop(timer)
+            HAPPENINGS[timer["what"]](self, timer["target"])
+
+    def _is_awaited(self, at: float, id: str) -> bool:
+        session = self.store.objects["checkout.session"].get(id)
+        return id in self.store.objects["timer"] or (
+            session is not None and session["status"] == "open"
+        )
 
     def next_time(self) -> float | None:
         """When something happens next by itself, or ``None``: a driver may move its clock there."""
         with self.lock:
-            times = (self._agenda.next_time(), self.courier.next_time())
+            times = (self._agenda.next_time(self._is_awaited), self.courier.next_time())
             return min((t for t in times if t is not None), default=None)
 
     # -- webhooks ---------------------------------------------------------------------------
@@ -223,29 +258,37 @@ class Sandbox:
 
     def pay(
         self,
-        session_id: str,
+        id: str,
         card: str = "4242424242424242",
         *,
         webhooks: str = "",
         buyer: Obj | None = None,
     ) -> Obj:
-        """Do what the hosted page's button does; never raises for a payment that fails.
+        """Do what the page's button does, of a session or an invoice; a failure is no exception.
 
         ``card`` is a card number, ``bank_debit``, ``bank_debit_fails`` or ``wrong_amount``;
         ``webhooks`` may be ``late``, ``lost``, ``twice`` or ``shuffled`` for this payment's news.
-        The answer's ``outcome`` is paid, processing, authorized, asks, declined or closed.
+        The answer's ``outcome`` is paid, processing, authorized, saved, asks, declined, closed,
+        not_offered or unknown.
         """
         with self.lock:
             self.tick()
-            session = self.store.objects["checkout.session"].get(session_id)
-            if session is None:
-                return {"outcome": "unknown", "message": "No such session.", "session": None}
+            session = self.store.objects["checkout.session"].get(id)
+            invoice = self.store.objects["invoice"].get(id)
+            outcome = "unknown"
             self.mood = webhooks
             try:
-                outcome = sessions.pay(self, session, card, buyer)
+                if session is not None:
+                    outcome = sessions.pay(self, session, card, buyer)
+                elif invoice is not None:
+                    outcome = invoices.confirm_by_buyer(self, invoice, card, buyer)
             finally:
                 self.mood = ""
             self.store.commit()
+            if invoice is not None:
+                return self._told_of_invoice(invoice, outcome)
+            if session is None:
+                return {"outcome": outcome, "message": "No such session.", "session": None}
             return self._told(session, outcome)
 
     def confirm(
@@ -287,6 +330,8 @@ class Sandbox:
         currency = intent.get("currency") or self.store.aside[intent["id"]]["currency"]
         if not methods.is_offered(intent, chosen, currency):
             return "not_offered"
+        if chosen.short_by and self.store.aside[intent["id"]].get("invoice"):
+            return "not_offered"
         method = methods.new_method(self, card, currency, buyer)
         if intent["object"] == "setup_intent":
             return setups.confirm(self, intent, method)
@@ -294,15 +339,21 @@ class Sandbox:
         return payments.confirm(self, intent, method)
 
     def authenticate(self, id: str, ok: bool = True) -> Obj:
-        """Answer the bank's question for a session or an intent that ``asks``."""
+        """Answer the bank's question for a session, an invoice or an intent that ``asks``."""
         with self.lock:
             self.tick()
             session = self.store.objects["checkout.session"].get(id)
-            intent = self.intent(id) if session is None else sessions.intent_of(self, session)
+            invoice = self.store.objects["invoice"].get(id)
+            if session is not None:
+                intent = sessions.intent_of(self, session)
+            else:
+                intent = invoices.intent_of(self, invoice) if invoice else self.intent(id)
             outcome = self.answer_bank(intent, ok=ok) if intent else "closed"
             self.store.commit()
             if session is not None:
                 return self._told(session, outcome)
+            if invoice is not None:
+                return self._told_of_invoice(invoice, outcome)
             return self._told_of(intent, outcome)
 
     def answer_bank(self, intent: Obj, *, ok: bool) -> str:
@@ -314,20 +365,26 @@ class Sandbox:
         return {
             "outcome": outcome,
             "message": _complaint(sessions.intent_of(self, session)),
-            "redirect": web.after_paying(session) if session["status"] == "complete" else None,
+            "redirect": sessions.return_address(session)
+            if session["status"] == "complete"
+            else None,
             "session": dict(session),
         }
+
+    def _told_of_invoice(self, invoice: Obj, outcome: str) -> Obj:
+        intent = invoices.intent_of(self, invoice)
+        return {"outcome": outcome, "message": _complaint(intent), "invoice": dict(invoice)}
 
     def _told_of(self, intent: Obj | None, outcome: str) -> Obj:
         told = dict(intent) if intent else None
         return {"outcome": outcome, "message": _complaint(intent), "intent": told}
 
-    def follow(self, intent: Obj, word: str) -> None:
-        """Tell whoever an intent belongs to that it was paid, saved, declined and so on."""
-        aside = self.store.aside[intent["id"]]
+    def follow(self, obj: Obj, word: str) -> None:
+        """Tell whoever an intent or invoice belongs to that it was paid, declined and so on."""
+        owned = dict(self.store.aside[obj["id"]])
         for owner, hear in FOLLOWERS.items():
-            if aside.get(owner):
-                hear(self, aside[owner], intent, word)
+            if owned.get(owner):
+                hear(self, owned[owner], obj, word)
 
     def view(self, obj: Obj) -> Obj:
         """The object as others see it at this moment."""
@@ -340,14 +397,25 @@ class Sandbox:
         return obj
 
     def ledger(self) -> Obj:
-        """All money there is here: payments, refunds and disputes, in minor units."""
+        """All money there is here, in minor units, and the subscriptions that ask for it."""
         with self.lock:
             self.tick()
             objects, aside = self.store.objects, self.store.aside
             return {
                 "payments": [
-                    {**_some(i, PAYMENT_FACTS), "session": aside[i["id"]]["session"]}
+                    {**_some(i, PAYMENT_FACTS), **_some(aside[i["id"]], ("session", "invoice"))}
                     for i in objects["payment_intent"].values()
+                ],
+                "invoices": [
+                    {
+                        **_some(i, INVOICE_FACTS),
+                        "subscription": aside[i["id"]]["subscription"],
+                        "payment_intent": aside[i["id"]]["intent"],
+                    }
+                    for i in objects["invoice"].values()
+                ],
+                "subscriptions": [
+                    _some(s, SUBSCRIPTION_FACTS) for s in objects["subscription"].values()
                 ],
                 "refunds": [_some(r, REFUND_FACTS) for r in objects["refund"].values()],
                 "disputes": [_some(d, DISPUTE_FACTS) for d in objects["dispute"].values()],
@@ -357,6 +425,10 @@ class Sandbox:
 UNDECIDED = ("requires_payment_method", "requires_confirmation", "requires_action")
 
 PAYMENT_FACTS = "id amount amount_received currency status latest_charge metadata created".split()
+INVOICE_FACTS = "id status billing_reason amount_due amount_paid currency created".split()
+SUBSCRIPTION_FACTS = (
+    "id status customer currency metadata latest_invoice cancel_at ended_at created".split()
+)
 REFUND_FACTS = "id amount currency status payment_intent charge metadata created".split()
 DISPUTE_FACTS = "id amount currency status payment_intent charge created".split()
 
@@ -364,17 +436,21 @@ HAPPENINGS: dict[str, Callable[[Sandbox, str], None]] = {
     "settle_debit": payments.settle_debit,
     "refund_arrives": aftermath.refund_arrives,
     "refund_fails": aftermath.refund_fails,
+    **billing.HAPPENINGS,
 }
 
-# Whom an intent may belong to, and who hears of it; an invoice first, as its session tells of it.
+# Whom an intent or an invoice may belong to, and who hears of it: the session last, which tells
+# what became of the rest.
 FOLLOWERS: dict[str, Callable[[Sandbox, str, Obj, str], None]] = {
+    "invoice": invoices.hear,
+    "subscription": billing.hear,
     "session": sessions.hear,
 }
 
 __all__ = ["API_VERSION", "Sandbox"]
 
 
-def _some(obj: Obj, names: list[str]) -> Obj:
+def _some(obj: Obj, names: Iterable[str]) -> Obj:
     return {name: obj[name] for name in names}
 
 

@@ -64,6 +64,10 @@ class Chaos:
     intent_born_late: bool = False  # an open session does not name its intent yet
     events_before_answer: bool = False  # what a call causes is delivered before it is answered
 
+    # Renewals, collected while nobody looks.
+    decline_renewals: int = 0  # the next so many tries are declined, whatever the card
+    after_retries: str = "cancel"  # or "unpaid", or "past_due": what an unpaid subscription becomes
+
     def __post_init__(self) -> None:
         self._dice = Random(f"chaos:{self.seed}")  # noqa: S311  repeatable, not secret
 
@@ -72,6 +76,8 @@ class Chaos:
             value = Fault(**value) if isinstance(value, dict) else Fault(next=int(value))
         if name == "outage" and isinstance(value, bool):
             value = "503" if value else ""
+        if name == "after_retries" and value not in ("cancel", "unpaid", "past_due"):
+            raise ValueError("after_retries is cancel, unpaid or past_due")
         if name == "seed" and hasattr(self, "_dice"):
             self._dice = Random(f"chaos:{value}")  # noqa: S311
         object.__setattr__(self, name, value)
@@ -79,6 +85,13 @@ class Chaos:
     def hits(self, pct: float) -> bool:
         """Throw the dice; they are not thrown at 0 or 100, so that other decisions stay put."""
         return pct > 0 and (pct >= 100 or self._dice.random() * 100 < pct)
+
+    def declines_renewal(self) -> bool:
+        """Whether the bank says no to this try to collect a renewal; each no is used up."""
+        if self.decline_renewals < 1:
+            return False
+        self.decline_renewals -= 1
+        return True
 
     def shuffle(self, things: list[Any]) -> None:
         """Put ``things`` into another order than they had."""

@@ -94,8 +94,8 @@ class Courier:
         """What could be delivered now, in the order in which it would go out."""
         objects = self._box.store.objects["delivery"]
         arrived = []
-        while (id := self._agenda.reached(now)) is not None:
-            record = objects.get(id)
+        while (reached := self._agenda.reached(now)) is not None:
+            record = objects.get(reached[1])
             if record is not None and record["state"] == "waiting" and record["at"] <= now:
                 arrived.append(record)
         self._due.update((record["id"], record) for record in self._shuffled(arrived))
@@ -112,7 +112,11 @@ class Courier:
 
     def next_time(self) -> float | None:
         """When the next delivery can be tried: at once, if some already can."""
-        return 0.0 if self._due else self._agenda.next_time()
+        return 0.0 if self._due else self._agenda.next_time(self._is_waiting)
+
+    def _is_waiting(self, at: float, id: str) -> bool:
+        record = self._box.store.objects["delivery"].get(id)
+        return record is not None and record["state"] == "waiting" and record["at"] == at
 
     def waiting(self) -> list[Delivery]:
         """Everything still to be delivered, whether its time has come or not."""

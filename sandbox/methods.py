@@ -103,6 +103,10 @@ def detach(box: Sandbox, method: Obj) -> None:
     if settings.get("default_payment_method") == method["id"]:
         settings["default_payment_method"] = None
         box.store.put(owner)
+    for subscription in box.store.objects["subscription"].values():
+        if subscription["default_payment_method"] == method["id"]:
+            subscription["default_payment_method"] = None
+            box.store.put(subscription)
     method["customer"] = None
     box.store.put(method, used=True)
     box.emit("payment_method.detached", method)

@@ -41,6 +41,7 @@ FAULTS = {
     "conflict_409": "Calls are turned away: somebody else holds the object.",
     "hang": "Calls do their work, then say nothing for the seconds below.",
 }
+AFTER_RETRIES = {"cancel": "it is canceled", "unpaid": "it is unpaid", "past_due": "it stays"}
 
 
 def serve(box: Sandbox, environ: dict[str, Any]) -> Response:
@@ -103,7 +104,8 @@ def _clock(box: Sandbox, asked: Obj) -> Obj:
 
 def _pay(box: Sandbox, asked: Obj) -> Obj:
     card = asked.get("card", "4242424242424242")
-    told = box.pay(asked["session"], card, webhooks=asked.get("webhooks", ""))
+    about = asked.get("session") or asked["invoice"]
+    told = box.pay(about, card, webhooks=asked.get("webhooks", ""))
     box.deliver_before_answer()
     return told
 
@@ -116,7 +118,7 @@ def _confirm(box: Sandbox, asked: Obj) -> Obj:
 
 
 def _authenticate(box: Sandbox, asked: Obj) -> Obj:
-    about = asked.get("session") or asked["intent"]
+    about = asked.get("session") or asked.get("invoice") or asked["intent"]
     told = box.authenticate(about, ok=bool(asked.get("ok", True)))
     box.deliver_before_answer()
     return told
@@ -190,6 +192,8 @@ def _page(box: Sandbox) -> Response:
         counts=COUNTS,
         ticks=TICKS,
         faults=FAULTS,
+        after_retries=AFTER_RETRIES,
+        retry_days=" + ".join(map(str, box.retry_days)),
         events=events,
         requests=requests,
         clock=datetime.fromtimestamp(now, UTC).strftime("%-d %B %Y, %H:%M:%S UTC"),

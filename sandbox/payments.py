@@ -62,7 +62,7 @@ def confirm(
     chosen = instead or methods.way_of(box, method)
     methods.use(box, method)
     intent |= {"payment_method": method["id"], "last_payment_error": None, "next_action": None}
-    box.store.put(intent, attended=attended)
+    box.store.put(intent)
     set_up = box.store.aside[method["id"]]["set_up"]
     if not chosen.asks(attended=attended, set_up=set_up):
         return _take(box, intent, method, chosen)
@@ -78,7 +78,6 @@ def authenticate(box: Sandbox, intent: Obj, *, ok: bool) -> str:
         return "closed"
     method = box.store.objects["payment_method"][intent["payment_method"]]
     intent["next_action"] = None
-    box.store.put(intent, attended=True)
     if ok:
         return _take(box, intent, method, PAYS, authenticated=True)
     _fail(box, intent, method, AUTHENTICATION_FAILED, charge=None)

@@ -135,3 +135,9 @@ def _who(box: Sandbox, session: Obj, buyer: Obj | None) -> Obj:
     home = {"line1": "12 Harbour Street", "city": "Galway", "country": "IE", "postal_code": "H91"}
     name = given.get("name") or customer.get("name") or "Sandbox Buyer"
     return checkout.buyer(email or "buyer@example.com", name, home)
+
+
+def return_address(session: Obj) -> str | None:
+    """Where the browser goes once the session is complete, its id filled in."""
+    url = session["success_url"] or session.get("return_url")
+    return url.replace("{CHECKOUT_SESSION_ID}", session["id"]) if url else None

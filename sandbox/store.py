@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import json
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -20,6 +21,9 @@ KIND_OF_PREFIX = {
     "du": "dispute",
     "cus": "customer",
     "pm": "payment_method",
+    "sub": "subscription",
+    "in": "invoice",
+    "inpay": "invoice_payment",
     "prod": "product",
     "price": "price",
     "shr": "shipping_rate",
@@ -43,11 +47,19 @@ class Agenda:
         self._turn += 1
         heapq.heappush(self._heap, (at, self._turn, id))
 
-    def reached(self, now: float) -> str | None:
-        """Take out the earliest id whose time has come."""
-        return heapq.heappop(self._heap)[2] if self._heap and self._heap[0][0] <= now else None
+    def reached(self, now: float) -> tuple[float, str] | None:
+        """Take out the earliest id whose time has come, and when that was."""
+        if not self._heap or self._heap[0][0] > now:
+            return None
+        at, _, id = heapq.heappop(self._heap)
+        return at, id
 
-    def next_time(self) -> float | None:
+    def next_time(
+        self, is_live: Callable[[float, str], bool] = lambda at, id: True
+    ) -> float | None:
+        """The earliest time that still means something; what no longer does is let go."""
+        while self._heap and not is_live(self._heap[0][0], self._heap[0][2]):
+            heapq.heappop(self._heap)
         return self._heap[0][0] if self._heap else None
 
     def clear(self) -> None:

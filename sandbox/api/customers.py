@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from .. import aftermath, methods, shapes
+from .. import aftermath, billing, methods, shapes
 from ..errors import ApiError, not_yet
 from . import amounts, payment_methods, reading
 
@@ -93,6 +93,7 @@ def _settings(box: Sandbox, customer: Obj, given: Obj) -> Obj:
 
 def delete(box: Sandbox, params: Obj, id: str) -> Obj:
     customer = reading.find(box, KIND, id)
+    billing.end_all_of(box, id)
     box.store.put(customer, deleted=True)
     box.emit("customer.deleted", customer)
     return {"id": id, "object": KIND, "deleted": True}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from .. import invoices
 from ..errors import ApiError, bad_parameter, no_such
 from ..store import KIND_OF_PREFIX
 
@@ -46,7 +47,7 @@ def page(
 ) -> Obj:
     """Newest first, filtered by ``keep`` and ``created``; cursors as Stripe's."""
     group = box.store.objects[kind]
-    oldest, matches = _created(params.get("created"))
+    oldest, matches = _oldest(params.get("created")), within(params.get("created"))
     after, before = params.get("starting_after"), params.get("ending_before")
     for cursor, param in ((after, "starting_after"), (before, "ending_before")):
         if cursor is not None and cursor not in group:
@@ -104,21 +105,27 @@ def _slice(items: Iterable[Obj], limit: int, after: str | None, before: str | No
     return found
 
 
-def _created(given: Any) -> tuple[float, Callable[[int], bool]]:
-    """The oldest moment that can match, and the whole test."""
+def within(given: Any) -> Callable[[int], bool]:
+    """Whether a moment is the one that was asked for, or lies in the range."""
     if given is None:
-        return float("-inf"), lambda at: True
+        return lambda at: True
     if isinstance(given, int):
-        return given, lambda at: at == given
-    low = max(given.get("gte", float("-inf")), given.get("gt", -float("inf")))
-    return (
-        low,
-        lambda at: (
-            ("gt" not in given or at > given["gt"])
-            and ("lt" not in given or at < given["lt"])
-            and ("lte" not in given or at <= given["lte"])
-        ),
+        return lambda at: at == given
+    return lambda at: (
+        ("gt" not in given or at > given["gt"])
+        and ("gte" not in given or at >= given["gte"])
+        and ("lt" not in given or at < given["lt"])
+        and ("lte" not in given or at <= given["lte"])
     )
+
+
+def _oldest(given: Any) -> float:
+    """The oldest moment that can be in the range."""
+    if given is None:
+        return float("-inf")
+    if isinstance(given, int):
+        return given
+    return max(given.get("gte", float("-inf")), given.get("gt", float("-inf")))
 
 
 def expand(box: Sandbox, obj: Obj, paths: Iterable[str]) -> Obj:
@@ -161,7 +168,7 @@ def _lookup(box: Sandbox, id: str) -> Any:
     return id if obj is None else box.view(obj)
 
 
-def _included(node: Obj) -> dict[str, Callable[[Sandbox, Obj], Obj]]:
+def _included(node: Obj) -> dict[str, Callable[[Sandbox, Obj], Obj | None]]:
     """Lists that are shown only when asked for."""
     return INCLUDED.get(node.get("object", ""), {})
 
@@ -176,7 +183,21 @@ def _refunds(box: Sandbox, charge: Obj) -> Obj:
     return slice_list(box, mine[::-1], {}, f"/v1/charges/{charge['id']}/refunds")
 
 
-INCLUDED: dict[str, dict[str, Callable[[Sandbox, Obj], Obj]]] = {
+def _payments(box: Sandbox, invoice: Obj) -> Obj:
+    mine = invoices.payments_of(box, invoice)
+    return slice_list(box, mine, {}, f"/v1/invoice_payments?invoice={invoice['id']}")
+
+
+def _confirmation_secret(box: Sandbox, invoice: Obj) -> Obj | None:
+    """What a page needs to have an open invoice paid."""
+    intent = invoices.intent_of(box, invoice)
+    if intent is None or invoice["status"] != "open":
+        return None
+    return {"client_secret": intent["client_secret"], "type": "payment_intent"}
+
+
+INCLUDED: dict[str, dict[str, Callable[[Sandbox, Obj], Obj | None]]] = {
     "checkout.session": {"line_items": line_items},
     "charge": {"refunds": _refunds},
+    "invoice": {"payments": _payments, "confirmation_secret": _confirmation_secret},
 }

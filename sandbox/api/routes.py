@@ -13,10 +13,12 @@ from . import (
     checkout,
     customers,
     intents,
+    invoices,
     news,
     payment_methods,
     refunds,
     setup_intents,
+    subscriptions,
 )
 
 Handler = Callable[..., Any]
@@ -26,6 +28,8 @@ TABLE: dict[str, Handler] = {
     **intents.ROUTES,
     **setup_intents.ROUTES,
     **payment_methods.ROUTES,
+    **subscriptions.ROUTES,
+    **invoices.ROUTES,
     **charges.ROUTES,
     **refunds.ROUTES,
     **customers.ROUTES,

@@ -66,6 +66,46 @@ def call(box, method, path, form):
     return json.loads(b"".join(box.wsgi(environ, lambda *_: None)))
 
 
+def a_year(seed: int) -> list[str]:
+    """A subscription over a year in which renewals are declined now and then; all that was sent."""
+    box = sandbox.create_sandbox(
+        webhook_url="http://shop.test/hook", clock=lambda: START, seed=seed, deliver=False
+    )
+    box.chaos.update({"drop_pct": 10, "reorder": True})
+    customer = call(box, "POST", "/v1/customers", {"email": "maya@example.com"})["id"]
+    setup = call(box, "POST", "/v1/setup_intents", {"customer": customer})["id"]
+    method = box.confirm(setup)["intent"]["payment_method"]
+    product = call(box, "POST", "/v1/products", {"name": "Coffee"})["id"]
+    call(
+        box,
+        "POST",
+        "/v1/subscriptions",
+        {
+            "customer": customer,
+            "default_payment_method": method,
+            "items[0][price_data][currency]": "eur",
+            "items[0][price_data][unit_amount]": "1200",
+            "items[0][price_data][product]": product,
+            "items[0][price_data][recurring][interval]": "month",
+        },
+    )
+    wire: list[str] = []
+    for month in range(12):
+        box.chaos.decline_renewals = month % 3
+        box.advance(31 * 86_400)
+        for delivery in box.due():
+            box.attempt(delivery, lambda body, headers: wire.append(body.decode()) or 200)
+    return wire
+
+
+def test_a_year_of_renewals_replays_to_the_byte():
+    year = a_year(seed=7)
+
+    assert sum('"type":"invoice.paid"' in event for event in year) > 8
+    assert a_year(seed=7) == year
+    assert a_year(seed=8) != year
+
+
 def test_the_same_seed_replays_to_the_byte():
     assert drive(seed=7) == drive(seed=7)
 
@@ -154,6 +194,42 @@ def test_an_open_session_is_paid_where_the_sandbox_lives_now(journal):
     after.close()
     assert old_home != new_home
     assert url.startswith(f"{new_home}/c/pay/{id}#")
+
+
+def test_a_subscription_renews_while_the_sandbox_is_away_and_goes_on(journal):
+    before = started(journal)
+    api = client(before).v1
+    customer = api.customers.create({"email": "maya@example.com"}).id
+    setup = api.setup_intents.create({"customer": customer}).id
+    method = before.confirm(setup)["intent"]["payment_method"]
+    product = api.products.create({"name": "Coffee"}).id
+    price = {"currency": "eur", "unit_amount": 1200, "product": product}
+    sub = api.subscriptions.create(
+        {
+            "customer": customer,
+            "default_payment_method": method,
+            "items": [{"price_data": {**price, "recurring": {"interval": "month"}}}],
+        }
+    ).id
+    before.chaos.decline_renewals = 1
+    before.advance(31 * 86_400 + 7200)
+    owed = api.invoices.list({"status": "open"}).data[0]
+    ledger, old_home = before.ledger(), before.url
+    before.close()
+
+    after = started(journal, clock=lambda: before.clock() + 70 * 86_400)
+    after.tick()
+    api = client(after).v1
+    paid = api.invoices.list({"subscription": sub, "status": "paid"}).data
+    moved = api.invoices.retrieve(owed.id).hosted_invoice_url
+    known = after.ledger()["invoices"][: len(ledger["invoices"])]
+    standing, new_home = api.subscriptions.retrieve(sub).status, after.url
+    after.close()
+
+    assert len(paid) == 4  # the first, the one that was declined, two since
+    assert [i["id"] for i in known] == [i["id"] for i in ledger["invoices"]]
+    assert standing == "active"
+    assert moved == owed.hosted_invoice_url.replace(old_home, new_home)
 
 
 def test_a_session_expires_while_the_sandbox_is_away(journal):

@@ -169,7 +169,7 @@ def test_every_button_does_what_it_says(box, api, name):
     session = api.checkout.sessions.retrieve(id)
     assert status == 303
     went = headers["Location"]
-    if name in ("declined", "insufficient", "expired_card"):
+    if name in ("declined", "insufficient", "expired_card", "later_declined"):
         assert (session.status, went) == ("open", f"/c/pay/{id}")
     elif name == "expires":
         assert (session.status, went) == ("expired", f"/c/pay/{id}")

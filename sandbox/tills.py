@@ -1,0 +1,282 @@
+"""Where shoppers pay: the page of a session, of an invoice, and the bank's. Forms, no scripts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from werkzeug import Request, Response
+from werkzeug.utils import redirect
+
+from . import cards, invoices, methods, sessions
+from .pages import OUTCOMES, groups, render
+
+if TYPE_CHECKING:
+    from .box import Sandbox
+
+Obj = dict[str, Any]
+
+NOT_FOR_INVOICES = ("expires", "wrong_amount")
+
+
+@dataclass(frozen=True)
+class Till:
+    """What a page that takes money, or saves a card, has to know."""
+
+    id: str
+    here: str  # its own address
+    obj: Obj
+    currency: str
+    amount: int | None  # in minor units; None where a card is saved and nothing is due
+    receipt: Obj | None
+    email: str | None = None  # where the receipt goes, if that is known
+    asks_email: bool = False
+    cancel_url: str | None = None
+    back_to: str = ""  # origins that forms may lead to
+    without: tuple[str, ...] = field(default=())
+
+    @property
+    def saving(self) -> bool:
+        return not self.amount
+
+
+def serve(box: Sandbox, environ: dict[str, Any]) -> Response:
+    request = Request(environ)
+    kind, id, *more = [*request.path.removeprefix("/c/").rstrip("/").split("/"), ""][:3]
+    box.tick()
+    if kind == "pay":
+        session = box.store.objects["checkout.session"].get(id)
+        if session is not None:
+            return _session_page(box, request, session)
+    elif kind == "invoice":
+        invoice = box.store.objects["invoice"].get(id)
+        if invoice is not None and more == [box.store.aside[id]["secret"]]:
+            return _invoice_page(box, request, invoice)
+    elif kind == "bank":
+        intent = box.intent(id)
+        if intent is not None:
+            return _bank_page(box, request, intent)
+    return render("gone.html", status=404)
+
+
+# -- sessions -------------------------------------------------------------------------------------
+
+
+def _session_page(box: Sandbox, request: Request, session: Obj) -> Response:
+    till = _session_till(box, session)
+    if session["status"] != "open":
+        return _closed_page(till, session)
+    if request.method != "POST":
+        return _open_page(box, till, sessions.intent_of(box, session))
+    if request.form.get("outcome") == "expires":
+        with box.lock:
+            sessions.expire(box, session)
+            box.store.commit()
+        box.deliver_before_answer()
+        return redirect(till.here, 303)
+    paid = _take(box, request, till)
+    if isinstance(paid, Response):
+        return paid
+    if paid["outcome"] == "asks":
+        asking = sessions.intent_of(box, session) or {}
+        return redirect(f"/c/bank/{asking['id']}", 303)
+    return redirect(paid["redirect"] or till.here, 303)
+
+
+def _session_till(box: Sandbox, session: Obj) -> Till:
+    return Till(
+        id=session["id"],
+        here=f"/c/pay/{session['id']}",
+        obj=session,
+        currency=session["currency"],
+        amount=session["amount_total"],
+        receipt=_session_receipt(box, session),
+        email=session["customer_email"],
+        asks_email=not session["customer_email"],
+        cancel_url=session["cancel_url"],
+        back_to=shop_of(session),
+    )
+
+
+def _session_receipt(box: Sandbox, session: Obj) -> Obj:
+    cost = session["shipping_cost"]
+    rate = box.store.objects["shipping_rate"].get(cost["shipping_rate"]) if cost else None
+    sums = [("Items", session["amount_subtotal"])]
+    if rate is not None:
+        sums.append((rate["display_name"], cost["amount_total"]))
+    return {
+        "title": "Your order",
+        "lines": [_session_line(item) for item in box.store.aside[session["id"]]["items"]],
+        "sums": sums,
+        "total": session["amount_total"],
+        "currency": session["currency"],
+        "paid": session["payment_status"] == "paid",
+    }
+
+
+def _session_line(item: Obj) -> Obj:
+    each = item["price"]["unit_amount"] if item["quantity"] > 1 else None
+    return {
+        "name": item["description"],
+        "each": each,
+        "quantity": item["quantity"],
+        "amount": item["amount_total"],
+    }
+
+
+def _closed_page(till: Till, session: Obj) -> Response:
+    done = session["status"] == "complete"
+    return render(
+        "closed.html",
+        back_to=till.back_to,
+        session=session,
+        receipt=till.receipt,
+        back=sessions.return_address(session) if done else session["cancel_url"],
+    )
+
+
+# -- invoices -------------------------------------------------------------------------------------
+
+
+def _invoice_page(box: Sandbox, request: Request, invoice: Obj) -> Response:
+    till = _invoice_till(box, invoice)
+    intent = invoices.intent_of(box, invoice) or {}
+    under_way = intent.get("status") == "processing"
+    if invoice["status"] != "open" or under_way:
+        return render("invoice.html", invoice=invoice, under_way=under_way, receipt=till.receipt)
+    if request.method != "POST":
+        return _open_page(box, till, intent)
+    paid = _take(box, request, till)
+    if isinstance(paid, Response):
+        return paid
+    return redirect(f"/c/bank/{intent['id']}" if paid["outcome"] == "asks" else till.here, 303)
+
+
+def _invoice_till(box: Sandbox, invoice: Obj) -> Till:
+    intent = invoices.intent_of(box, invoice) or {}
+    lines = [
+        {"name": line["description"], "each": None, "quantity": 1, "amount": line["amount"]}
+        for line in invoice["lines"]["data"]
+    ]
+    return Till(
+        id=invoice["id"],
+        here=urlsplit(invoices.page_of(box, invoice)).path,
+        obj=intent,
+        currency=invoice["currency"],
+        amount=invoice["amount_remaining"],
+        receipt={
+            "title": f"Invoice {invoice['number']}",
+            "lines": lines,
+            "sums": [("Lines", invoice["subtotal"])],
+            "total": invoice["total"],
+            "currency": invoice["currency"],
+            "paid": invoice["status"] == "paid",
+        },
+        email=invoice["customer_email"],
+        without=NOT_FOR_INVOICES,
+    )
+
+
+# -- what both have in common ---------------------------------------------------------------------
+
+
+def _take(box: Sandbox, request: Request, till: Till) -> Obj | Response:
+    """Pay as the form says; a form that was filled in wrongly is shown again."""
+    form = request.form
+    chosen = OUTCOMES.get(form.get("outcome", "card"))
+    errors = {} if chosen else _problems(till, form)
+    if errors:
+        return _open_page(box, till, None, errors=errors, typed=form, status=422)
+    buyer = {"email": form.get("email", "").strip() or None, "name": form.get("name", "").strip()}
+    paid = box.pay(
+        till.id,
+        chosen.way if chosen else form["number"],
+        webhooks=chosen.webhooks if chosen else "",
+        buyer=buyer,
+    )
+    box.deliver_before_answer()
+    return paid
+
+
+def _problems(till: Till, form: Any) -> dict[str, str]:
+    errors = {}
+    if till.asks_email and "@" not in form.get("email", ""):
+        errors["email"] = "Enter the e-mail address that the receipt goes to."
+    if not cards.is_card_number(form.get("number", "")):
+        errors["number"] = "That is not a card number. Try 4242 4242 4242 4242."
+    return errors
+
+
+def _open_page(
+    box: Sandbox,
+    till: Till,
+    intent: Obj | None,
+    *,
+    errors: Obj | None = None,
+    typed: Any = None,
+    status: int = 200,
+) -> Response:
+    known = intent or {}
+    error = known.get("last_payment_error") or known.get("last_setup_error") or {}
+    asks = known.get("status") == "requires_action"
+    return render(
+        "pay.html",
+        back_to=till.back_to,
+        status=status,
+        till=till,
+        groups=groups(
+            lambda way: methods.is_offered(till.obj, way, till.currency),
+            saving=till.saving,
+            without=till.without,
+        ),
+        errors=errors or {},
+        typed=typed or {},
+        declined=error.get("message"),
+        asked=f"/c/bank/{known['id']}" if asks else None,
+        receipt=till.receipt,
+    )
+
+
+def _bank_page(box: Sandbox, request: Request, intent: Obj) -> Response:
+    session = sessions.session_of(box, intent)
+    if request.method != "POST" or intent["status"] != "requires_action":
+        if intent["status"] == "requires_action":
+            return render("bank.html", back_to=shop_of(session), intent=intent)
+        return redirect(_after_bank(box, intent, session), 303)
+    ok = request.form.get("answer") == "yes"
+    with box.lock:
+        box.answer_bank(intent, ok=ok)
+        box.store.commit()
+    box.deliver_before_answer()
+    return redirect(_after_bank(box, intent, session), 303)
+
+
+def _after_bank(box: Sandbox, intent: Obj, session: Obj | None) -> str:
+    if session is not None:
+        done = session["status"] == "complete"
+        return (sessions.return_address(session) if done else None) or f"/c/pay/{session['id']}"
+    aside = box.store.aside[intent["id"]]
+    back: str | None = aside["return_url"]
+    if back is None:
+        invoice = box.store.objects["invoice"].get(aside.get("invoice") or "")
+        return invoices.page_of(box, invoice) if invoice else "/_sandbox/"
+    went = "succeeded" if intent["status"] in ("succeeded", "requires_capture") else "failed"
+    kind = intent["object"]
+    return (
+        f"{back}{'&' if '?' in back else '?'}{kind}={intent['id']}"
+        f"&{kind}_client_secret={intent['client_secret']}&redirect_status={went}"
+    )
+
+
+def shop_of(session: Obj | None) -> str:
+    """The origins that a page of this session may lead back to."""
+    if session is None:
+        return "*"
+    addresses = (session["success_url"], session.get("return_url"), session["cancel_url"])
+    return " ".join(dict.fromkeys(origin(a) for a in addresses if a))
+
+
+def origin(url: str | None) -> str:
+    parts = urlsplit(url or "")
+    return f"{parts.scheme}://{parts.netloc}" if parts.netloc else ""
