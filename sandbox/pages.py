@@ -123,13 +123,19 @@ def money(minor: int, currency: str) -> str:
     return f"{symbol}{figure}" if symbol else f"{figure} {currency.upper()}"
 
 
-def render(name: str, *, back_to: str = "", status: int = 200, **facts: Any) -> Response:
-    """A page that may only use its own style, and whose forms may lead back to the shop."""
+def render(
+    name: str, *, back_to: str = "", status: int = 200, scripts: bool = False, **facts: Any
+) -> Response:
+    """A page that may only use its own style, and whose forms may lead back to the shop.
+
+    ``scripts`` lets it run the sandbox's own, as those that are framed need to.
+    """
     response = Response(
         templates().get_template(name).render(**facts), status, mimetype="text/html"
     )
+    own = "script-src 'self'; connect-src 'self'; " if scripts else ""
     response.headers["Content-Security-Policy"] = (
-        "default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; "
+        f"default-src 'none'; {own}style-src 'self'; img-src 'self' data:; base-uri 'none'; "
         f"frame-ancestors 'self' {back_to}; form-action 'self' {back_to}"
     )
     response.headers["Cache-Control"] = "no-store"

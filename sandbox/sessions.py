@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from . import aftermath, methods, payments
+from . import aftermath, billing, methods, payments, setups
+from .billing import Wanted
 from .cards import way
 from .shapes import checkout
 
@@ -13,12 +14,18 @@ if TYPE_CHECKING:
 
 Obj = dict[str, Any]
 
-# What becomes of a session when its payment did this; a decline leaves it open.
-COMPLETED_AS = {"paid": "paid", "processing": "unpaid", "authorized": "unpaid"}
+# What a session's payment status is when its intent did this; a decline leaves it open.
+COMPLETED_AS = {
+    "paid": "paid",
+    "processing": "unpaid",
+    "authorized": "unpaid",
+    "saved": "no_payment_required",
+}
+DAY_S = 86_400
 
 
 def pay(box: Sandbox, session: Obj, name: str, buyer: Obj | None = None) -> str:
-    """Pay an open session; the words are those of ``payments.confirm``.
+    """Pay an open session, or save what it asks for; the words are those of ``confirm``.
 
     ``closed`` when the session is not open, ``not_offered`` when it does not take this kind of
     payment.
@@ -29,20 +36,32 @@ def pay(box: Sandbox, session: Obj, name: str, buyer: Obj | None = None) -> str:
     if not methods.is_offered(session, chosen, session["currency"]):
         return "not_offered"
     if chosen.short_by:
+        if session["mode"] != "payment":
+            return "not_offered"
         _charge_less(box, session, chosen.short_by)
     who = _who(box, session, buyer)
-    if session["amount_total"] == 0:
+    if session["amount_total"] == 0 and not saves(session):
         complete(box, session, "no_payment_required", who)
         return "paid"
     intent = _intent(box, session)
     method = methods.new_method(box, name, session["currency"], who)
     box.store.put(session, buyer=who)
+    if intent["object"] == "setup_intent":
+        return setups.confirm(box, intent, method)
     return payments.confirm(box, intent, method)
 
 
+def saves(session: Obj) -> bool:
+    """Whether a card is to be saved although nothing is due."""
+    if session["mode"] == "subscription" and session["amount_total"] == 0:
+        return bool(session["payment_method_collection"] == "always")
+    return bool(session["mode"] == "setup")
+
+
 def intent_of(box: Sandbox, session: Obj) -> Obj | None:
-    """What the session is being paid through, once somebody has tried."""
-    return box.store.objects["payment_intent"].get(session["payment_intent"])
+    """What the session is being paid or set up through, once somebody has tried."""
+    beside = box.store.aside[session["id"]].get("intent")
+    return box.intent(session["payment_intent"] or session["setup_intent"] or beside or "")
 
 
 def session_of(box: Sandbox, intent: Obj) -> Obj | None:
@@ -51,24 +70,36 @@ def session_of(box: Sandbox, intent: Obj) -> Obj | None:
 
 
 def _intent(box: Sandbox, session: Obj) -> Obj:
-    """The session's intent, born now if nobody tried to pay before."""
-    store = box.store
-    known = intent_of(box, session)
+    """The session's intent, born now if nobody tried to pay before.
+
+    Only a session of mode payment names it: one that subscribes has an invoice in the end, and
+    until then nobody can see which intent is its own.
+    """
+    store, known = box.store, intent_of(box, session)
     if known is not None:
-        if known["amount"] != session["amount_total"]:
+        if known.get("amount", session["amount_total"]) != session["amount_total"]:
             known["amount"] = session["amount_total"]
             store.put(known)
         return known
-    params = {
-        **store.aside[session["id"]]["intent_data"],
-        "amount": session["amount_total"],
-        "currency": session["currency"],
-        "customer": session["customer"],
-    }
-    intent = payments.new_intent(box, params, session=session["id"])
+    subscribes = session["mode"] == "subscription"
+    if subscribes and not session["amount_total"]:
+        params = {"customer": session["customer"]}
+        intent = setups.new_setup(box, params, session["currency"], session=session["id"])
+    else:
+        params = {
+            **store.aside[session["id"]]["intent_data"],
+            "amount": session["amount_total"],
+            "currency": session["currency"],
+            "customer": session["customer"],
+        }
+        if subscribes:
+            params |= {"description": "Subscription creation", "setup_future_usage": "off_session"}
+        intent = payments.new_intent(box, params, session=session["id"])
     intent["payment_method_types"] = session["payment_method_types"]
-    session["payment_intent"] = intent["id"]
-    store.put(session)
+    store.put(intent)
+    if not subscribes:
+        session["payment_intent"] = intent["id"]
+    store.put(session, intent=intent["id"])
     return intent
 
 
@@ -107,8 +138,44 @@ def complete(box: Sandbox, session: Obj, payment_status: str, who: Obj | None) -
         session["customer"] = aftermath.new_customer(
             box, {k: (who or {})[k] for k in ("email", "name")}
         )
+    if session["mode"] == "subscription":
+        _subscribe(box, session)
     box.store.put(session)
     box.emit("checkout.session.completed", session)
+
+
+def _subscribe(box: Sandbox, session: Obj) -> None:
+    """The money is there or under way, or the card is saved: only now is there a subscription."""
+    aside, now = box.store.aside[session["id"]], int(box.now())
+    data, intent = aside["subscription_data"], intent_of(box, session)
+    method = _keep_method(box, session, intent) if intent else None
+    days = data.get("trial_period_days")
+    trial_end = now + days * DAY_S if days else data.get("trial_end")
+    wanted = [Wanted(i["price"], i["quantity"], i["metadata"]) for i in aside["items"]]
+    paid_by = intent if intent and intent["object"] == "payment_intent" else None
+    subscription = billing.subscribe(
+        box,
+        {**data, "customer": session["customer"], "default_payment_method": method},
+        wanted,
+        trial_end=trial_end,
+        paid_by=paid_by,
+    )
+    session |= {"subscription": subscription["id"], "invoice": subscription["latest_invoice"]}
+
+
+def _keep_method(box: Sandbox, session: Obj, intent: Obj) -> str:
+    """The customer keeps what was paid with; until now nobody knew who they are."""
+    intent["customer"] = session["customer"]
+    box.store.put(intent)
+    charge = box.store.objects["charge"].get(intent.get("latest_charge") or "")
+    if charge is not None:
+        charge["customer"] = session["customer"]
+        box.store.put(charge)
+    method = box.store.objects["payment_method"][intent["payment_method"]]
+    methods.attach(box, method, session["customer"])
+    box.store.put(method, set_up=True)
+    id: str = method["id"]
+    return id
 
 
 def expire(box: Sandbox, session: Obj) -> None:
@@ -116,7 +183,10 @@ def expire(box: Sandbox, session: Obj) -> None:
     session |= {"status": "expired", "url": None}
     intent = intent_of(box, session)
     if intent is not None and intent["status"] != "canceled":
-        payments.cancel_intent(box, intent, "expired")
+        if intent["object"] == "setup_intent":
+            setups.cancel(box, intent, None)
+        else:
+            payments.cancel_intent(box, intent, "expired")
     box.store.put(session)
     box.emit("checkout.session.expired", session)
 
@@ -138,6 +208,11 @@ def _who(box: Sandbox, session: Obj, buyer: Obj | None) -> Obj:
 
 
 def return_address(session: Obj) -> str | None:
-    """Where the browser goes once the session is complete, its id filled in."""
+    """Where the browser goes once the session is complete, its id filled in.
+
+    Nowhere, if the page around an embedded one was promised to be told instead.
+    """
+    if session.get("redirect_on_completion", "always") != "always":
+        return None
     url = session["success_url"] or session.get("return_url")
     return url.replace("{CHECKOUT_SESSION_ID}", session["id"]) if url else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from . import api, panel, tills
+from . import api, elements, panel, tills
 
 if TYPE_CHECKING:
     from .box import Sandbox
@@ -25,4 +25,6 @@ class Gate:
             return api.serve(self._box, environ, start_response)
         if path.startswith("/c/"):
             return tills.serve(self._box, environ)(environ, start_response)
+        if path.startswith("/js/"):
+            return elements.serve(self._box, environ)(environ, start_response)
         return panel.serve(self._box, environ)(environ, start_response)

@@ -1,14 +1,14 @@
-"""/v1/checkout/sessions: sessions of mode payment, hosted or embedded."""
+"""/v1/checkout/sessions: to pay, to subscribe or to save a card; hosted or embedded."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from .. import methods, sessions
+from .. import methods, sessions, setups
 from ..errors import ApiError, bad_parameter, missing, not_yet
 from ..shapes import checkout
-from . import amounts, catalogue, reading
+from . import amounts, catalogue, reading, subscriptions
 
 if TYPE_CHECKING:
     from ..box import Sandbox
@@ -21,6 +21,25 @@ LONGEST_S = 24 * 3600
 SLACK_S = 60  # a caller's clock may be that much ahead
 MOST_LINES = 100
 MOST_SHIPPING_OPTIONS = 5
+SHORTEST_TRIAL_S = 2 * 86_400
+# What Stripe takes in some modes only.
+BELONGS_TO = {
+    "payment_intent_data": ("payment",),
+    "shipping_options": ("payment",),
+    "invoice_creation": ("payment",),
+    "customer_creation": ("payment", "setup"),
+    "subscription_data": ("subscription",),
+    "setup_intent_data": ("setup",),
+    "line_items": ("payment", "subscription"),
+}
+SUBSCRIPTION_DATA = (
+    "billing_mode",
+    "description",
+    "metadata",
+    "trial_end",
+    "trial_period_days",
+    "trial_settings",
+)
 
 
 def create(box: Sandbox, params: Obj) -> Obj:
@@ -29,12 +48,10 @@ def create(box: Sandbox, params: Obj) -> Obj:
     expires_at = _expiry(params, now)
     if "customer" in params:
         reading.find(box, "customer", params["customer"], "customer")
-    lines = _price_lines(box, params["line_items"])
-    currency = lines[0][0]["currency"]
-    if any(price["currency"] != currency for price, _, _ in lines):
-        raise ApiError(
-            "All prices on a Checkout Session must have the same currency.", param="line_items"
-        )
+    trial = _check_trial(params.get("subscription_data", {}), now)
+    lines = _price_lines(box, params["line_items"]) if "line_items" in params else []
+    _check_prices(params["mode"], [price for price, _, _ in lines])
+    currency = _currency(params, lines)
     session = checkout.session(
         box.store.new_id("cs_test_a1", 58),
         created=now,
@@ -42,24 +59,55 @@ def create(box: Sandbox, params: Obj) -> Obj:
         currency=currency,
         params=params,
     )
-    items = [_line(box, price, quantity, given) for price, quantity, given in lines]
+    items = [_line(box, price, quantity, given, trial) for price, quantity, given in lines]
     rates = _offer_shipping(box, session, params.get("shipping_options", []))
-    _total(session, items, rates)
+    if params["mode"] == "setup":
+        session |= {"amount_subtotal": None, "amount_total": None, "total_details": None}
+        session["payment_status"] = "no_payment_required"
+    else:
+        _total(session, items, rates)
     if session["amount_total"]:
         amounts.check_minimum(session["amount_total"], currency, "line_items")
     _offer_methods(session, params)
     _give_entrance(box, session)
-    intent_data = {k: v for k, v in params.get("payment_intent_data", {}).items() if v is not None}
-    box.store.put(session, items=items, intent_data=intent_data, buyer=None)
+    box.store.put(
+        session,
+        items=items,
+        intent_data=_told(params, "payment_intent_data"),
+        subscription_data=_told(params, "subscription_data"),
+        buyer=None,
+        intent=None,
+    )
+    if params["mode"] == "setup":
+        _begin_setup(box, session, params)
     box.watch_expiry(session)
     return session
+
+
+def _told(params: Obj, name: str) -> Obj:
+    return {k: v for k, v in params.get(name, {}).items() if v is not None}
+
+
+def _begin_setup(box: Sandbox, session: Obj, params: Obj) -> None:
+    """A session that saves a card has its SetupIntent from the beginning."""
+    given = {**_told(params, "setup_intent_data"), "customer": session["customer"]}
+    setup = setups.new_setup(box, given, session["currency"], session=session["id"])
+    setup["payment_method_types"] = session["payment_method_types"]
+    box.store.put(setup)
+    session["setup_intent"] = setup["id"]
+    box.store.put(session)
 
 
 def _check(params: Obj) -> None:
     if "mode" not in params:
         raise missing("mode")
-    if params["mode"] != "payment":
-        raise not_yet(f"Checkout Sessions in {params['mode']} mode", "mode")
+    mode = params["mode"]
+    for name, modes in BELONGS_TO.items():
+        if name in params and mode not in modes:
+            raise bad_parameter(f"You can not pass `{name}` in `{mode}` mode.", name)
+    for name in params.get("subscription_data", {}):
+        if name not in SUBSCRIPTION_DATA:
+            raise not_yet(f"subscription_data with {name}", f"subscription_data[{name}]")
     for name in ("discounts", "optional_items", "custom_fields", "custom_text"):
         if name in params:
             raise not_yet(f"Checkout Sessions with {name}", name)
@@ -89,6 +137,10 @@ def _check(params: Obj) -> None:
             "customer_email",
             "parameters_exclusive",
         )
+    if mode == "setup":
+        if "currency" not in params:
+            raise missing("currency")
+        return
     if not params.get("line_items"):
         raise missing("line_items")
     if len(params["line_items"]) > MOST_LINES:
@@ -115,6 +167,57 @@ def _expiry(params: Obj, now: int) -> int:
     return at
 
 
+def _check_trial(data: Obj, now: int) -> bool:
+    """Whether there is a trial. Raises ApiError for one that is too short for Checkout."""
+    days, at = data.get("trial_period_days"), data.get("trial_end")
+    if days is not None and at is not None:
+        raise bad_parameter(
+            "You may only specify one of these parameters: trial_end, trial_period_days.",
+            "subscription_data[trial_end]",
+            "parameters_exclusive",
+        )
+    if days is not None and days < 1:
+        raise bad_parameter(
+            "The minimum number of trial period days is 1.",
+            "subscription_data[trial_period_days]",
+        )
+    if at is not None and at < now + SHORTEST_TRIAL_S:
+        raise bad_parameter(
+            "The `trial_end` date has to be at least 2 days in the future.",
+            "subscription_data[trial_end]",
+        )
+    return days is not None or at is not None
+
+
+def _check_prices(mode: str, prices: list[Obj]) -> None:
+    recurring = [price for price in prices if price["recurring"]]
+    if mode == "payment" and recurring:
+        raise ApiError(
+            "You specified `payment` mode but passed a recurring price. Either switch to "
+            "`subscription` mode or use only one-time prices.",
+            param="line_items",
+        )
+    if mode == "subscription":
+        if not recurring:
+            raise ApiError(
+                "You must provide at least one recurring price in `subscription` mode when using "
+                "prices.",
+                param="line_items",
+            )
+        subscriptions.check_rhythm(recurring, "line_items")
+
+
+def _currency(params: Obj, lines: list[tuple[Obj, int, Obj]]) -> str:
+    if not lines:
+        return amounts.check_currency(params["currency"], "currency")
+    currency: str = lines[0][0]["currency"]
+    if any(price["currency"] != currency for price, _, _ in lines):
+        raise ApiError(
+            "All prices on a Checkout Session must have the same currency.", param="line_items"
+        )
+    return currency
+
+
 def _price_lines(box: Sandbox, given: list[Obj]) -> list[tuple[Obj, int, Obj]]:
     lines = []
     for place, line in enumerate(given):
@@ -136,20 +239,19 @@ def _price_lines(box: Sandbox, given: list[Obj]) -> list[tuple[Obj, int, Obj]]:
             price = reading.find(box, "price", line["price"], f"{at}[price]")
         else:
             price = catalogue.price_from(box, line["price_data"], f"{at}[price_data]", inline=True)
-        if price["recurring"]:
-            raise ApiError(
-                "You specified `payment` mode but passed a recurring price. Either switch to "
-                "`subscription` mode or use only one-time prices.",
-                param="line_items",
-            )
         lines.append((price, line["quantity"], line))
     return lines
 
 
-def _line(box: Sandbox, price: Obj, quantity: int, given: Obj) -> Obj:
+def _line(box: Sandbox, price: Obj, quantity: int, given: Obj, trial: bool) -> Obj:
     product = box.store.objects["product"][price["product"]]
     return checkout.line_item(
-        box.store.new_id("li_1"), price, quantity, product["name"], given.get("metadata") or {}
+        box.store.new_id("li_1"),
+        price,
+        quantity,
+        product["name"],
+        given.get("metadata") or {},
+        free=trial and bool(price["recurring"]),
     )
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from . import Shape, address
 
 
-def session(id: str, *, created: int, expires_at: int, currency: str, params: Shape) -> Shape:
+def session(
+    id: str, *, created: int, expires_at: int, currency: str | None, params: Shape
+) -> Shape:
     """A session that was just opened; amounts are set by whoever totals its lines."""
     get = params.get
     ui_mode = get("ui_mode", "hosted_page")
     hosted = ui_mode == "hosted_page"
+    mode = get("mode", "payment")
     born: Shape = {
         "id": id,
         "object": "checkout.session",
@@ -45,34 +48,25 @@ def session(id: str, *, created: int, expires_at: int, currency: str, params: Sh
         "customer_account": None,
         "customer_creation": None
         if "customer" in params
-        else get("customer_creation", "if_required"),
+        else get("customer_creation", "always" if mode == "subscription" else "if_required"),
         "customer_details": None,
         "customer_email": get("customer_email"),
         "discounts": [],
         "expires_at": expires_at,
         "integration_identifier": get("integration_identifier"),
         "invoice": None,
-        "invoice_creation": {
-            "enabled": False,
-            "invoice_data": {
-                "account_tax_ids": None,
-                "custom_fields": None,
-                "description": None,
-                "footer": None,
-                "issuer": None,
-                "metadata": {},
-                "rendering_options": None,
-            },
-        },
+        "invoice_creation": _no_invoice() if mode == "payment" else None,
         "livemode": False,
         "locale": get("locale"),
         "managed_payments": {"enabled": False},
         "metadata": get("metadata") or {},
-        "mode": get("mode", "payment"),
+        "mode": mode,
         "origin_context": get("origin_context"),
         "payment_intent": None,
         "payment_link": None,
-        "payment_method_collection": get("payment_method_collection", "if_required"),
+        "payment_method_collection": get(
+            "payment_method_collection", "if_required" if mode == "payment" else "always"
+        ),
         "payment_method_configuration_details": None,
         "payment_method_options": {"card": {"request_three_d_secure": "automatic"}},
         "payment_method_types": ["card"],
@@ -80,7 +74,13 @@ def session(id: str, *, created: int, expires_at: int, currency: str, params: Sh
         "permissions": None,
         "phone_number_collection": get("phone_number_collection", {"enabled": False}),
         "recovered_from": None,
-        "saved_payment_method_options": None,
+        "saved_payment_method_options": None
+        if mode != "subscription"
+        else {
+            "allow_redisplay_filters": ["always"],
+            "payment_method_remove": "disabled",
+            "payment_method_save": None,
+        },
         "setup_intent": None,
         "shipping_address_collection": get("shipping_address_collection"),
         "shipping_cost": None,
@@ -103,6 +103,21 @@ def session(id: str, *, created: int, expires_at: int, currency: str, params: Sh
     return born
 
 
+def _no_invoice() -> Shape:
+    return {
+        "enabled": False,
+        "invoice_data": {
+            "account_tax_ids": None,
+            "custom_fields": None,
+            "description": None,
+            "footer": None,
+            "issuer": None,
+            "metadata": {},
+            "rendering_options": None,
+        },
+    }
+
+
 def buyer(email: str | None, name: str | None = None, home: Shape | None = None) -> Shape:
     """What the pay page collected about the person who pays."""
     return {
@@ -117,8 +132,11 @@ def buyer(email: str | None, name: str | None = None, home: Shape | None = None)
     }
 
 
-def line_item(id: str, price: Shape, quantity: int, description: str, metadata: Shape) -> Shape:
-    amount = price["unit_amount"] * quantity
+def line_item(
+    id: str, price: Shape, quantity: int, description: str, metadata: Shape, *, free: bool = False
+) -> Shape:
+    """``free``: nothing of it is due now, because a trial comes first."""
+    amount = 0 if free else price["unit_amount"] * quantity
     return {
         "id": id,
         "object": "item",
