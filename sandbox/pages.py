@@ -60,7 +60,7 @@ GROUPS: tuple[tuple[str, tuple[Outcome, ...]], ...] = (
         ),
     ),
     (
-        "The shop hears of it",
+        "Paid, but the shop hears of it",
         (
             Outcome("late", "20 seconds late", "", webhooks="late", saves="20 seconds late"),
             Outcome("lost", "Never", "It has to ask", webhooks="lost", saves="Never"),
@@ -99,7 +99,8 @@ def groups(
             and o.name not in without
             and offered(cards.way(o.way))
         ]
-        shown += [(title, kept)] if kept else []
+        words = title.replace("Paid", "Saved") if saving else title
+        shown += [(words, kept)] if kept else []
     return shown
 
 

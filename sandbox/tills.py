@@ -131,6 +131,7 @@ def _session_till(box: Sandbox, session: Obj) -> Till:
         asks_email=not session["customer_email"],
         cancel_url=session["cancel_url"],
         back_to=shop_of(session),
+        without=() if session["mode"] == "payment" else ("wrong_amount",),
     )
 
 

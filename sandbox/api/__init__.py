@@ -12,7 +12,7 @@ from ..contract import API_VERSION
 from ..errors import ApiError, Cut
 from ..events import compact
 from ..params import decode
-from . import idempotency, routes
+from . import idempotency, publishable, routes
 from .authorization import authorize
 from .reading import expand
 
@@ -24,6 +24,7 @@ REASONS = {
     400: "Bad Request",
     401: "Unauthorized",
     402: "Request Failed",
+    403: "Forbidden",
     404: "Not Found",
     409: "Conflict",
     429: "Too Many Requests",
@@ -43,6 +44,8 @@ class Call:
     request_id: str
     authorization: str
     params: dict[str, Any] = field(default_factory=dict)
+    is_public: bool = False  # made with a publishable key: by a browser
+    client_secret: str | None = None
 
 
 @dataclass
@@ -56,19 +59,30 @@ class Reply:
 def serve(
     box: Sandbox, environ: dict[str, Any], start_response: Callable[..., Any]
 ) -> Iterable[bytes]:
-    """The WSGI side of a call: read it, answer it, note it down."""
+    """The WSGI side of a call: read it, answer it, note it down.
+
+    Any origin may call, as with Stripe: what protects is the key.
+    """
+    origin = environ.get("HTTP_ORIGIN")
+    from_browser = [("Access-Control-Allow-Origin", origin), *publishable.HEADERS] if origin else []
+    if environ["REQUEST_METHOD"] == "OPTIONS":
+        wanted = environ.get("HTTP_ACCESS_CONTROL_REQUEST_HEADERS", "")
+        allowed = [("Access-Control-Allow-Headers", wanted)] if wanted else []
+        start_response("200 OK", [("Content-Length", "0"), *from_browser, *allowed])
+        return [b""]
     call = _read(box, environ)
     note = {"at": box.now(), "id": call.request_id, "method": call.method, "path": call.path}
-    note |= {"params": call.tree, "idempotency_key": call.key, "status": None}
+    note |= {"params": call.tree, "idempotency_key": call.key, "status": None, "by": "shop"}
     box.requests.append(note)
     reply = answer(box, call, note)
-    note["status"] = reply.status
+    note |= {"status": reply.status, "by": "browser" if call.is_public else "shop"}
     headers = [
         ("Content-Type", "application/json"),
         ("Content-Length", str(len(body := reply.body.encode()))),
         ("Request-Id", call.request_id),
         ("Stripe-Version", API_VERSION),
         ("Cache-Control", "no-cache, no-store"),
+        *from_browser,
     ]
     if call.key and call.method == "POST":
         headers.append(("Idempotency-Key", call.key))
@@ -108,8 +122,10 @@ def answer(box: Sandbox, call: Call, note: dict[str, Any]) -> Reply:
             raise Cut("the API is out of reach")
         return _error(box, call, ApiError("Service unavailable.", status=503, type="api_error"))
     try:
-        authorize(call.authorization)
+        call.is_public = authorize(call.authorization)
         route = routes.find(call.method, call.path)
+        if call.is_public:
+            publishable.admit(call, route)
         call.params = box.checks.read(route.endpoint, call.tree)
         if call.method == "POST":
             idempotency.check_key(call.key)
@@ -146,12 +162,15 @@ def _answer_once(box: Sandbox, call: Call, route: routes.Route, fault: str) -> R
     try:
         if fault == "stored_500":
             raise ApiError("An unknown error occurred.", status=500, type="api_error")
+        if call.is_public:
+            publishable.check_secret(box, call, route)
+            box.mood = publishable.mood_of(box, call)
         done = route.handler(box, call.params, *route.ids)
         if isinstance(done, str):
             reply = Reply(200, done)
         else:
             shown = expand(box, box.view(done), call.params.get("expand", ()))
-            reply = Reply(200, compact(shown))
+            reply = Reply(200, compact(publishable.view(shown) if call.is_public else shown))
     except ApiError as error:
         reply, keep = _error(box, call, error), error.begun
     except Exception:  # noqa: BLE001  a bug of the sandbox must not look like a dead line
@@ -159,7 +178,7 @@ def _answer_once(box: Sandbox, call: Call, route: routes.Route, fault: str) -> R
         bug = ApiError("The sandbox itself failed; see its log.", status=500, type="api_error")
         reply, keep = _error(box, call, bug), False
     finally:
-        box.cause = (None, None)
+        box.cause, box.mood = (None, None), ""
     if keyed and keep:
         busy_s = box.chaos.hang_s if fault == "hang" else 0.0
         idempotency.keep(box, keyed, call, reply.status, reply.body, busy_s)
@@ -174,7 +193,7 @@ def _hang(box: Sandbox, call: Call) -> None:
 
 
 def _error(box: Sandbox, call: Call, error: ApiError) -> Reply:
-    body = dict(error.body)
+    body = publishable.view_error(error.body) if call.is_public else dict(error.body)
     if error.status not in (401, 503):
         body["request_log_url"] = (
             f"https://dashboard.stripe.com/test/logs/{call.request_id}?t={int(box.now())}"

@@ -1,4 +1,4 @@
-"""Who may call: anybody with a secret or restricted key of test mode."""
+"""Who may call: anybody with a key of test mode; a publishable one opens little."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ import binascii
 from ..errors import ApiError
 
 
-def authorize(header: str) -> None:
-    """Raises ApiError 401 unless ``header`` carries a test key, as Bearer or as Basic user."""
+def authorize(header: str) -> bool:
+    """Whether the key is a publishable one, from Bearer or from Basic's user.
+
+    Raises ApiError 401 unless ``header`` carries a test key.
+    """
     scheme, _, value = header.partition(" ")
     key = value.strip()
     if scheme.lower() == "basic":
@@ -24,8 +27,9 @@ def authorize(header: str) -> None:
             "You did not provide an API key. You need to provide your API key in the Authorization "
             "header, using Bearer auth (e.g. 'Authorization: Bearer YOUR_SECRET_KEY')."
         )
-    if not key.startswith(("sk_test_", "rk_test_")):
+    if not key.startswith(("sk_test_", "rk_test_", "pk_test_")):
         raise _refused(f"Invalid API Key provided: {'*' * 8}{key[8:][-4:]}")
+    return key.startswith("pk_")
 
 
 def _refused(message: str) -> ApiError:

@@ -29,10 +29,13 @@ class Watched:
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
         answer = list(self._inner(environ, start_response))
-        if environ["PATH_INFO"].startswith("/v1/"):
-            told = json.loads(b"".join(answer))
-            call = f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}"
-            self.problems += [f"{call}: {p}" for p in check.object_problems(told)]
+        method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
+        if path.startswith("/v1/") and method != "OPTIONS":
+            problems = check.object_problems(json.loads(b"".join(answer)))
+            if "pk_test_" in environ.get("HTTP_AUTHORIZATION", ""):
+                # A browser is shown less of an intent, but nothing else.
+                problems = [p for p in problems if "is a required property" not in p]
+            self.problems += [f"{method} {path}: {p}" for p in problems]
         return answer
 
 

@@ -65,7 +65,47 @@ def pages(box, api):
     intent = api.checkout.sessions.retrieve(ids["asked"]).payment_intent
     addresses = {name: f"{box.url}/c/pay/{id}" for name, id in ids.items()}
     addresses |= {"bank": f"{box.url}/c/bank/{intent}", "panel": f"{box.url}/_sandbox/"}
-    return {name: http_call(url)[2] for name, url in addresses.items()}
+    shown = {name: http_call(url)[2] for name, url in addresses.items()}
+    return shown | subscribing(box, api)
+
+
+def subscribing(box, api):
+    """Pages where a trial is begun, a card saved, and an invoice is owed, void or settled."""
+    coffee = {
+        "currency": "eur",
+        "unit_amount": 1200,
+        "recurring": {"interval": "month"},
+        "product_data": {"name": "Monthly coffee"},
+    }
+    trial = {
+        "mode": "subscription",
+        "success_url": "http://shop.test/ok",
+        "line_items": [{"price_data": coffee, "quantity": 1}],
+        "subscription_data": {"trial_period_days": 14},
+    }
+    setup = {"mode": "setup", "currency": "eur", "success_url": "http://shop.test/ok"}
+    made = {
+        "trial": api.checkout.sessions.create(trial),
+        "begun": api.checkout.sessions.create(trial),
+        "setup": api.checkout.sessions.create(setup),
+        "saved": api.checkout.sessions.create(setup),
+    }
+    box.pay(made["begun"].id)
+    box.pay(made["saved"].id)
+    shown = {name: http_call(f"{box.url}/c/pay/{s.id}")[2] for name, s in made.items()}
+    sub = api.checkout.sessions.retrieve(made["begun"].id).subscription
+
+    def invoice():
+        return api.invoices.list({"subscription": sub}).data[0]
+
+    box.chaos.decline_renewals = 1
+    box.advance(15 * 86_400)
+    shown["owed"] = http_call(invoice().hosted_invoice_url)[2]
+    api.invoices.void_invoice(invoice().id)
+    shown["void"] = http_call(invoice().hosted_invoice_url)[2]
+    box.advance(32 * 86_400)
+    shown["settled"] = http_call(invoice().hosted_invoice_url)[2]
+    return shown
 
 
 def test_every_field_has_a_label_every_id_is_unique_and_every_tag_is_closed(pages):
@@ -97,6 +137,20 @@ def test_a_closed_session_says_what_became_of_it_and_leads_back(pages):
     assert "http://shop.test/success?session_id=cs_test_" in pages["paid"]
     assert "run out of time" in pages["expired"]
     assert "http://shop.test/cancel" in pages["expired"]
+
+
+def test_a_page_that_saves_says_that_nothing_is_charged(pages):
+    assert "Nothing is charged now." in pages["setup"]
+    assert "Your card is saved" in pages["saved"]
+    assert "Your trial has begun" in pages["begun"]
+    assert "Wrong amount" not in pages["trial"]
+
+
+def test_an_invoices_page_says_what_became_of_it(pages):
+    assert "no longer owed" in pages["void"]
+    assert "This invoice is paid" in pages["settled"]
+    for name in ("void", "settled"):
+        assert "<button" not in pages[name]
 
 
 def test_a_page_that_never_was_is_a_404_that_says_so(box):

@@ -96,7 +96,7 @@ def test_any_test_key_is_let_in(box, key):
     assert caller.v1.customers.list().data == []
 
 
-@pytest.mark.parametrize("key", ["sk_live_x", "pk_test_x", "whatever"])
+@pytest.mark.parametrize("key", ["sk_live_x", "pk_live_x", "whatever"])
 def test_any_other_key_is_turned_away(box, key):
     caller = stripe.StripeClient(key, base_addresses={"api": box.url})
 
