@@ -285,7 +285,8 @@ def as_dict(case: Dossier) -> dict[str, Any]:
     """
     attempt, order = case.attempt, case.order
     source: Any = order or attempt
-    session = next((leg for leg in reversed(case.legs) if leg.is_ours), None)
+    newest = next((leg for leg in reversed(case.legs) if leg.is_ours), None)
+    session = newest if newest and newest.kind == "session" else None
     previous = next((leg for leg in case.legs if session and leg.id == session.previous_id), None)
     paid = next((payment for payment in case.payments if payment.role == "settles"), None)
     lines: list[Any] = [
@@ -322,7 +323,7 @@ def as_dict(case: Dossier) -> dict[str, Any]:
         "items": lines,
         "sessionId": session.stripe_id if session else None,
         "previousSessionId": previous.stripe_id if previous else None,
-        "paymentIntentId": paid.payment_intent if paid else session and session.payment_intent,
+        "paymentIntentId": paid.payment_intent if paid else newest and newest.payment_intent,
         "amountReceived": paid.amount if paid else None,
         "createdAt": source.created_at.isoformat(),
         "updatedAt": (order.updated_at if order else attempt.created_at).isoformat(),

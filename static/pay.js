@@ -6,7 +6,7 @@
   sessionStorage.setItem("checkoutAttemptId", attempt);
   const say = (text) => { trouble.hidden = !text; trouble.querySelector("p").textContent = text; };
   const busy = (yes) => { button.disabled = yes; form.setAttribute("aria-busy", yes); };
-  const failed = () => { say("The payment form did not load. Pay on our payment service’s page instead."); busy(false); };
+  const failed = () => { say("The payment form did not load. Pay on a separate page instead."); busy(false); };
   if (typeof Stripe === "undefined") return failed();
   const stripe = Stripe(key);
 

@@ -181,7 +181,7 @@ def test_the_page_holds_what_stripes_fields_need_and_nothing_of_the_person(eleme
     assert f"script-src 'self' {elements.sandbox.url};" in csp
     assert "unsafe" not in csp
     assert elements.sandbox.url + "/js/" not in shopper.get("/cart").text
-    assert "Pay on our payment service’s page instead" in page.text
+    assert "Pay on a separate page instead" in page.text
     assert page.headers["Cache-Control"] == "no-store"
     (call,) = [c for c in elements.sandbox.requests if c["path"] == "/v1/payment_intents"]
     assert call["params"]["metadata"] == {"checkout_attempt_id": path.rsplit("/", 1)[-1]}
