@@ -43,6 +43,7 @@ from services.causes import CHECKOUT, LANDING, SHOPPER, Cause
 log = structlog.get_logger()
 
 TRIES = 4  # of a checkout that another tab of the same shopper keeps overtaking
+OVERTAKEN = "Your basket is being changed in another window. Look at it and try again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,15 @@ class AlreadyPaid(Conflict):
         super().__init__("Your last checkout is paid, or being paid. Here is your order.")
 
 
+class CheckoutEnded(Conflict):
+    """There is nothing left to pay through: what was to be bought starts again from the basket."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This checkout has ended. Your basket is as it was; start again from there."
+        )
+
+
 class _Changed(Exception):
     """The basket is not what it was a moment ago."""
 
@@ -134,7 +144,7 @@ def start(
             return _page(_record(shopper_id, draft, way))
         except (_Changed, IntegrityError):
             log.info("checkout.overtaken", shopper=shopper_id)
-    raise Conflict("Your basket is being changed in another window. Look at it and try again.")
+    raise Conflict(OVERTAKEN)
 
 
 def again(order_id: str, shopper_id: str, payment_ui: str | None = None) -> PayPage:
@@ -142,7 +152,7 @@ def again(order_id: str, shopper_id: str, payment_ui: str | None = None) -> PayP
     place. Raises NotFound, AlreadyPaid, Conflict and the Stripe errors."""
     attempt = _owned(order_id, shopper_id)
     if attempt.state != "open" or attempt.deadline <= now():
-        raise Conflict("This checkout has ended. Your basket is as it was; start again from there.")
+        raise CheckoutEnded
     if payment_ui and payment_ui != attempt.payment_ui:
         return _switched(attempt, payment_ui)
     return _same_page(attempt)
@@ -173,17 +183,28 @@ def retry(order_id: str, shopper_id: str) -> PayPage:
     ProductUnavailable, Conflict with the reason, and the Stripe errors; then nothing was changed.
     """
     attempt = _owned(order_id, shopper_id)
-    if attempt.state == "settled":
+    if attempt.is_processing and ask(attempt.id, SHOPPER):  # the bank may have said no by now
+        attempt = _owned(order_id, shopper_id)
+    # Said before anything is ended for a retry that cannot be.
+    if attempt.state == "settled" or attempt.is_processing:
         raise AlreadyPaid(attempt.id)
-    newest, other = _newest_leg(attempt), _other_open(attempt)
-    if newest.state == LegState.CREATING:  # its page never opened: there is nothing to replace
-        return _page(attempt.id)
-    if other:
-        _end_before_next(other)
-    settled = settle.settle(attempt.id, SHOPPER, replacing=newest.id)
-    if settled is None or settled.state == "settled":
-        raise AlreadyPaid(attempt.id)
-    return replace(_page(attempt.id), previous_session_id=newest.stripe_id)
+    if attempt.purged_at:
+        raise CheckoutEnded
+    for _ in range(TRIES):
+        newest, other = _newest_leg(attempt), _other_open(attempt)
+        if newest.state == LegState.CREATING:  # its page never opened: there is nothing to replace
+            return _page(attempt.id)
+        if other:
+            _end_before_next(other)
+        try:
+            settled = settle.settle(attempt.id, SHOPPER, replacing=newest.id)
+        except IntegrityError:
+            log.info("checkout.overtaken", shopper=shopper_id)  # by another checkout of the basket
+            continue
+        if settled is None or settled.state == "settled":
+            raise AlreadyPaid(attempt.id)
+        return replace(_page(attempt.id), previous_session_id=newest.stripe_id)
+    raise Conflict(OVERTAKEN)
 
 
 def _newest_leg(attempt: CheckoutAttempt) -> StripeLeg:
@@ -429,7 +450,7 @@ def _page(attempt_id: str, *, may_open: bool = True) -> PayPage:
     if leg.state in (LegState.COMPLETE, LegState.PROCESSING):
         raise AlreadyPaid(attempt_id)
     if leg.state != LegState.OPEN or not (leg.url or leg.client_secret):
-        raise Conflict("This checkout has ended. Your basket is as it was; start again from there.")
+        raise CheckoutEnded
     is_session = leg.kind == "session"
     return PayPage(
         attempt_id,

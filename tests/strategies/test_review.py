@@ -1,0 +1,106 @@
+"""Where two good rules meet badly: what a second reading of checkout, retry and rebuild found."""
+
+from __future__ import annotations
+
+import pytest
+import stripe
+from werkzeug.test import TestResponse
+
+from domain.strategies import Moment, Strategy
+from services import reconcile, settle
+from tests.shop import LAMP, MUG, Checkout, Shop
+from tests.strategies.conftest import born_by
+
+DECLINED = "4000000000000002"
+
+
+def _retry(bought: Checkout) -> TestResponse:
+    return bought.shopper.json("POST", f"/api/orders/{bought.order_id}/retry-session")
+
+
+def _released(shop: Shop, sku: str = MUG) -> Checkout:
+    """A checkout that its shopper let go of."""
+    bought = shop.shopper().buy(sku)
+    bought.shopper.post("/checkout/release", {"order_id": bought.order_id})
+    return bought
+
+
+def _at_stripe(shop: Shop) -> stripe.StripeClient:
+    """Somebody at Stripe's dashboard."""
+    return stripe.StripeClient("sk_test_x", base_addresses={"api": shop.sandbox.url})
+
+
+@pytest.mark.accept("V26", "X2")
+def test_trying_a_payment_under_way_again_leaves_other_checkouts_alone(shop: Shop) -> None:
+    shopper = shop.shopper()
+    first = shopper.buy(MUG)
+    first.pay("bank_debit")
+    shop.deliver_and_work()
+    other = shopper.buy(LAMP)
+
+    assert _retry(first).status_code == 409
+
+    assert (other.session["status"], shop.attempt(other.order_id).state) == ("open", "open")
+
+
+@pytest.mark.accept("V24", "X2")
+def test_a_payment_that_the_bank_refused_unheard_can_be_tried_again(shop: Shop) -> None:
+    first = shop.shopper().buy(LAMP, 2)
+    first.pay("bank_debit_fails")
+    shop.deliver_and_work()
+    shop.clock.forward(days=4)
+    shop.sandbox.tick()
+
+    answer = _retry(first)
+
+    assert answer.status_code == 201
+    attempt = shop.attempt(first.order_id)
+    assert (attempt.state, attempt.is_processing, shop.product(LAMP).held) == ("open", False, 2)
+    assert shop.proves()
+
+
+@pytest.mark.accept("V24")
+def test_trying_again_after_a_day_leaves_other_checkouts_alone(shop: Shop) -> None:
+    shopper = shop.shopper()
+    first = shopper.buy(MUG)
+    shop.clock.forward(minutes=61)
+    reconcile.sync()
+    shop.clock.forward(hours=25)
+    reconcile.sync()
+    other = shopper.buy(LAMP)
+
+    assert _retry(first).status_code == 409
+
+    assert (other.session["status"], shop.attempt(other.order_id).state) == ("open", "open")
+
+
+@pytest.mark.accept("V24")
+@pytest.mark.fault("F1")
+def test_a_checkout_that_another_tab_opens_during_a_retry_is_ended_first(
+    shop: Shop, strategy: Strategy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other tab presses Pay just after this one has looked for other checkouts. If that took
+    the lines, there is nothing left to try again."""
+    first = _released(shop)
+    shopper = first.shopper
+    shopper.post("/cart/lines", {"sku": MUG, "quantity": 2})
+    second: list[Checkout] = []
+    as_usual = settle.settle
+
+    def press_pay_in_another_tab(*args: object, **how: object) -> settle.Settled | None:
+        if not second:
+            second.append(Checkout(shopper, "", "", ""))
+            second[0] = shopper.opened(shopper.check_out(line1="Another street 1"))
+        return as_usual(*args, **how)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(settle, "settle", press_pay_in_another_tab)
+
+    answer = _retry(first)
+
+    states = [shop.attempt(each.order_id).state for each in (first, second[0])]
+    if born_by(strategy, Moment.START):
+        assert (answer.status_code, states) == (409, ["closed", "open"])
+    else:
+        assert (answer.status_code, states) == (201, ["open", "closed"])
+        assert second[0].session["status"] == "expired"
+    assert shop.proves()
