@@ -272,6 +272,7 @@ class Desk:
             history.moved(self.attempt.id, before, decision.to, self.cause, str(Outcome.RETRIED))
         elif self.attempt.state != "open":
             return False
+        self.attempt.is_processing = False
         db.session.flush()  # the old leg gives up its place in the index before the new one comes
         self.attempt.payment_ui = payment_ui or self.attempt.payment_ui
         leg = legs.draft(self.attempt, len(self.legs) + 1, previous=previous)

@@ -8,6 +8,7 @@ from werkzeug.test import TestResponse
 
 from domain.strategies import Moment, Strategy
 from services import reconcile, settle
+from services.causes import SHOPPER
 from tests.shop import LAMP, MUG, Checkout, Shop
 from tests.strategies.conftest import born_by
 
@@ -104,3 +105,19 @@ def test_a_checkout_that_another_tab_opens_during_a_retry_is_ended_first(
         assert (answer.status_code, states) == (201, ["open", "closed"])
         assert second[0].session["status"] == "expired"
     assert shop.proves()
+
+
+@pytest.mark.accept("V24", "X2")
+def test_what_takes_the_place_of_a_refused_payment_is_in_the_shoppers_hands(shop: Shop) -> None:
+    """Else two checkouts of one basket are open, and settling one of them fails for good."""
+    first = shop.shopper().buy(MUG)
+    first.pay("bank_debit_fails")
+    shop.deliver_and_work()
+    assert shop.attempt(first.order_id).is_processing
+    shop.clock.forward(days=4)
+    shop.sandbox.tick()
+
+    settle.settle(first.order_id, SHOPPER, replacing=shop.legs(first.order_id)[-1].id)
+
+    assert [leg.state for leg in shop.legs(first.order_id)] == ["failed", "creating"]
+    assert not shop.attempt(first.order_id).is_processing
