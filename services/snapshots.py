@@ -16,7 +16,7 @@ from sqlalchemy import select, update
 
 from domain.clock import now
 from domain.facts import LIVE, LegState
-from extensions import atomic, db, reading
+from extensions import atomic, db, reading, retrying
 from models import CheckoutAttempt, Order, OrderEvent, Payment, StripeLeg
 from services import leases
 
@@ -80,6 +80,7 @@ def purge() -> int:
                 ),
             )
             .limit(MOST_AT_ONCE)
+            .with_for_update(skip_locked=True)  # someone may be taking one up again this moment
         ).all()
         _forget(over)
     return len(over)
@@ -97,6 +98,7 @@ def _forget(attempts: Any) -> None:
     )
 
 
+@retrying
 def bury() -> int:
     """Remove tombstones that are too old to matter and have neither order nor payment.
 

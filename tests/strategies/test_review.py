@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 import stripe
 from werkzeug.test import TestResponse
 
 from domain.strategies import Moment, Strategy
-from services import reconcile, settle
+from extensions import atomic
+from services import attempts, reconcile, settle, snapshots
 from services.causes import SHOPPER
 from tests.shop import LAMP, MUG, Checkout, Shop
 from tests.strategies.conftest import born_by
@@ -121,3 +124,27 @@ def test_what_takes_the_place_of_a_refused_payment_is_in_the_shoppers_hands(shop
 
     assert [leg.state for leg in shop.legs(first.order_id)] == ["failed", "creating"]
     assert not shop.attempt(first.order_id).is_processing
+
+
+@pytest.mark.accept("V24", "P6")
+def test_a_checkout_taken_up_again_this_moment_is_not_purged(postgres_shop: Shop) -> None:
+    shop = postgres_shop
+    bought = _released(shop)
+    shop.clock.forward(hours=24, seconds=1)
+    finished = threading.Event()
+
+    def purge() -> None:
+        with shop.app.app_context():
+            snapshots.purge()
+        finished.set()
+
+    purging = threading.Thread(target=purge)
+    with atomic():  # a retry, between its lock and its commit
+        attempt = attempts.lock(bought.order_id)
+        assert attempt
+        attempt.state, attempt.closed_at = "open", None
+        purging.start()
+        finished.wait(2)
+    purging.join()
+
+    assert shop.attempt(bought.order_id).email == "maya@example.com"
