@@ -52,7 +52,7 @@ class Purchase:
     session_id: str
     payment_intent: str | None
     reference: str | None  # the attempt's id, as only our own call sets it
-    success_url: str
+    back_to: str  # where the browser went after paying: success or return address
     lines: tuple[PurchaseLine, ...]
     currency: str
     subtotal: int
@@ -171,7 +171,7 @@ def purchase(session: StripeObject, items: list[StripeObject]) -> Purchase:
         session_id=session["id"],
         payment_intent=id_of(intent),
         reference=session.get("client_reference_id"),
-        success_url=session.get("success_url") or "",
+        back_to=session.get("success_url") or session.get("return_url") or "",
         lines=tuple(
             PurchaseLine(item["description"], item["price"]["unit_amount"], item["quantity"])
             for item in items

@@ -71,7 +71,7 @@ def _purchase(payment_intent: str) -> Purchase | None:
 
 def _is_ours(bought: Purchase, attempt_id: str) -> bool:
     """Another shop on this Stripe account has the same kind of metadata, but not our address."""
-    came_from = urlsplit(bought.success_url)._replace(path="", query="", fragment="").geturl()
+    came_from = urlsplit(bought.back_to)._replace(path="", query="", fragment="").geturl()
     ours: str = current_app.extensions["settings"].public_origin
     return bought.reference == attempt_id and came_from == ours and _is_id(attempt_id)
 

@@ -12,8 +12,10 @@ from domain.strategies import Moment, Strategy
 from extensions import atomic
 from services import attempts, reconcile, settle, snapshots
 from services.causes import SHOPPER
+from tests.pages.forms import a_body
 from tests.shop import LAMP, MUG, Checkout, Shop
 from tests.strategies.conftest import born_by
+from tests.strategies.test_rebuild import restore_backup_from_before
 
 DECLINED = "4000000000000002"
 
@@ -148,3 +150,20 @@ def test_a_checkout_taken_up_again_this_moment_is_not_purged(postgres_shop: Shop
     purging.join()
 
     assert shop.attempt(bought.order_id).email == "maya@example.com"
+
+
+@pytest.mark.accept("A25", "X23")
+@pytest.mark.fault("F21")
+def test_a_missing_attempt_that_was_paid_in_an_embedded_page_is_made_anew(shop: Shop) -> None:
+    shopper = shop.shopper()
+    body = a_body(items=[{"sku": MUG, "quantity": 1}], uiMode="embedded")
+    said = shopper.json("POST", "/api/payments/create-checkout-session", body).get_json()
+    bought = Checkout(shopper, said["orderId"], said["sessionId"], "")
+    bought.pay()
+    restore_backup_from_before(shop, bought)
+
+    shop.deliver_and_work()
+
+    assert shop.exceptions() == []
+    assert shop.the_order().payment_status == "paid"
+    assert shop.proves()
