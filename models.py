@@ -262,6 +262,10 @@ class StripeLeg(Model):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
 
     @property
+    def session_id(self) -> str | None:
+        return self.stripe_id if self.kind == "session" else None
+
+    @property
     def view(self) -> LegView:
         return LegView(LegState(self.state), self.failure)
 

@@ -203,7 +203,7 @@ def retry(order_id: str, shopper_id: str) -> PayPage:
             continue
         if settled is None or settled.state == "settled":
             raise AlreadyPaid(attempt.id)
-        return replace(_page(attempt.id), previous_session_id=newest.stripe_id)
+        return replace(_page(attempt.id), previous_session_id=newest.session_id)
     raise Conflict(OVERTAKEN)
 
 
@@ -451,13 +451,12 @@ def _page(attempt_id: str, *, may_open: bool = True) -> PayPage:
         raise AlreadyPaid(attempt_id)
     if leg.state != LegState.OPEN or not (leg.url or leg.client_secret):
         raise CheckoutEnded
-    is_session = leg.kind == "session"
     return PayPage(
         attempt_id,
         leg.url,
         leg.client_secret,
-        session_id=leg.stripe_id if is_session else None,
-        payment_intent=None if is_session else leg.stripe_id,
+        session_id=leg.session_id,
+        payment_intent=None if leg.session_id else leg.stripe_id,
     )
 
 

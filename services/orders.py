@@ -49,6 +49,11 @@ class Dossier:
         return any(intent in (leg.stripe_id, leg.payment_intent) for leg in self.legs)
 
     @property
+    def newest_leg(self) -> StripeLeg | None:
+        """The last one that we opened: what it can be paid through, if anything."""
+        return next((leg for leg in reversed(self.legs) if leg.is_ours), None)
+
+    @property
     def has_moved_money(self) -> bool:
         """Whether it was paid, or is being paid: it is no longer the shopper's to end."""
         attempt = self.attempt
@@ -285,9 +290,8 @@ def as_dict(case: Dossier) -> dict[str, Any]:
     """
     attempt, order = case.attempt, case.order
     source: Any = order or attempt
-    newest = next((leg for leg in reversed(case.legs) if leg.is_ours), None)
-    session = newest if newest and newest.kind == "session" else None
-    previous = next((leg for leg in case.legs if session and leg.id == session.previous_id), None)
+    newest = case.newest_leg
+    previous = next((leg for leg in case.legs if newest and leg.id == newest.previous_id), None)
     paid = next((payment for payment in case.payments if payment.role == "settles"), None)
     lines: list[Any] = [
         {
@@ -311,7 +315,7 @@ def as_dict(case: Dossier) -> dict[str, Any]:
         "number": number(order) if order else None,
         "status": attempt.status,
         "paymentStatus": order.payment_status if order else _payment_status(case),
-        "failureReason": order.failure_reason if order else None,
+        "failureReason": order.failure_reason if order else newest and newest.failure,
         "isProvisional": bool(order and order.is_provisional),
         "syncStatus": sync_status(case),
         "currency": attempt.currency,
@@ -321,8 +325,8 @@ def as_dict(case: Dossier) -> dict[str, Any]:
         "tax": order.tax if order else 0,
         "total": source.total,
         "items": lines,
-        "sessionId": session.stripe_id if session else None,
-        "previousSessionId": previous.stripe_id if previous else None,
+        "sessionId": newest and newest.session_id,
+        "previousSessionId": previous and previous.session_id,
         "paymentIntentId": paid.payment_intent if paid else newest and newest.payment_intent,
         "amountReceived": paid.amount if paid else None,
         "createdAt": source.created_at.isoformat(),

@@ -15,6 +15,7 @@ from services.causes import SHOPPER
 from tests.pages.forms import a_body
 from tests.shop import LAMP, MUG, Checkout, Shop
 from tests.strategies.conftest import born_by
+from tests.strategies.test_our_own_page import initiate
 from tests.strategies.test_rebuild import restore_backup_from_before
 
 DECLINED = "4000000000000002"
@@ -167,3 +168,31 @@ def test_a_missing_attempt_that_was_paid_in_an_embedded_page_is_made_anew(shop: 
     assert shop.exceptions() == []
     assert shop.the_order().payment_status == "paid"
     assert shop.proves()
+
+
+@pytest.mark.accept("D18")
+def test_the_id_of_an_intent_is_never_called_a_sessions(shop: Shop) -> None:
+    opened = initiate(shop.shopper())
+    hosted = opened.shopper.opened(opened.shopper.post(f"/checkout/pay/{opened.order_id}/hosted"))
+    read = f"/api/orders/{opened.order_id}"
+    said = opened.shopper.json("GET", read).get_json()
+    assert (said["sessionId"], said.get("previousSessionId")) == (hosted.session_id, None)
+
+    initiate(opened.shopper)
+
+    said = opened.shopper.json("GET", read).get_json()
+    assert (said["sessionId"], said["previousSessionId"]) == (None, hosted.session_id)
+    assert said["paymentIntentId"].startswith("pi_")
+    retried = opened.shopper.json("POST", f"{read}/retry-session").get_json()
+    assert (retried["sessionId"], retried["previousSessionId"]) == (None, None)
+
+
+@pytest.mark.accept("V13", "X3")
+def test_why_a_card_was_declined_is_said_before_there_is_an_order(shop: Shop) -> None:
+    bought = shop.shopper().buy()
+    bought.pay(DECLINED)
+    shop.deliver_and_work()
+
+    said = bought.shopper.json("GET", f"/api/orders/{bought.order_id}").get_json()
+
+    assert (said["paymentStatus"], said["failureReason"]) == ("failed", "generic_decline")
