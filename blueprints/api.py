@@ -74,9 +74,7 @@ def settle_order() -> ResponseReturnValue:
     """The browser says that it has confirmed a payment. Stripe is asked; the order is never made
     twice, whoever comes first. 202 while it is not decided."""
     body = _body()
-    attempt_id, intent = body.get("checkoutAttemptId"), body.get("paymentIntentId")
-    if not isinstance(attempt_id, str) or not isinstance(intent, str):
-        raise Unprocessable("checkoutAttemptId and paymentIntentId must be text.")
+    attempt_id, intent = _id(body, "checkoutAttemptId"), _id(body, "paymentIntentId")
     case = web.owned(attempt_id)
     if not case.is_paid_through(intent):
         case = status_page.asked(case)  # a session names its intent only once somebody has paid
@@ -204,6 +202,14 @@ def _delivery(body: dict[str, Any]) -> str:
     if chosen not in DELIVERIES:
         raise Unprocessable(f"shipping.delivery must be one of {', '.join(DELIVERIES)}.")
     return chosen
+
+
+def _id(body: dict[str, Any], name: str) -> str:
+    value = body.get(name)
+    text = tidy(value) if isinstance(value, str) else None  # no NUL: PostgreSQL knows no such text
+    if not text:
+        raise Unprocessable(f"{name} must be text.")
+    return text
 
 
 def _part(body: dict[str, Any], name: str) -> dict[str, Any]:

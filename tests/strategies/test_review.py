@@ -196,3 +196,14 @@ def test_why_a_card_was_declined_is_said_before_there_is_an_order(shop: Shop) ->
     said = bought.shopper.json("GET", f"/api/orders/{bought.order_id}").get_json()
 
     assert (said["paymentStatus"], said["failureReason"]) == ("failed", "generic_decline")
+
+
+@pytest.mark.fault("F25")
+@pytest.mark.parametrize("text", ["\0", "\ud800", "x\0y"])
+def test_ids_that_no_database_can_read_name_no_order(shop: Shop, text: str) -> None:
+    opened = initiate(shop.shopper())
+    ids = {"checkoutAttemptId": opened.order_id, "paymentIntentId": opened.intent}
+
+    for name in ids:
+        answer = opened.shopper.json("POST", "/api/orders", {**ids, name: text})
+        assert answer.status_code in (404, 422)
