@@ -24,6 +24,7 @@ from gateway import current_gateway
 from models import CheckoutAttempt, Order, Payment, StripeLeg
 from services import inbox, leases, outbox, settings, settle, snapshots
 from services.causes import EXPIRY, SYNC, Cause
+from services.check import BEGINNING
 from services.exceptions import open_exception
 
 log = structlog.get_logger()
@@ -85,8 +86,10 @@ def sync(*, since: datetime | None = None, cause: Cause = SYNC, due_only: bool =
     next pass; it never stops the others. While Stripe does not answer, the rest is left as well.
     """
     tally, fresh, reachable = Tally(), [], True
+    since = max(since, BEGINNING) if since else None
     try:
         fresh = fetch_events(since)
+        inbox.drain()  # what events have told need not be read as objects, nor be counted twice
         if since and since < now() - EVENTS_KEPT:
             fetch_payments(since - PAID_LATER, cause, tally)
     except StripeError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from datetime import UTC, datetime
 
 import pytest
 import stripe
@@ -207,3 +208,11 @@ def test_ids_that_no_database_can_read_name_no_order(shop: Shop, text: str) -> N
     for name in ids:
         answer = opened.shopper.json("POST", "/api/orders", {**ids, name: text})
         assert answer.status_code in (404, 422)
+
+
+def test_reading_from_the_beginning_of_time_is_reading_everything(shop: Shop) -> None:
+    shop.shopper().buy().pay()
+
+    tally = reconcile.sync(since=datetime(1, 1, 1, tzinfo=UTC))
+
+    assert (tally.synced, tally.failed) == (1, 0)
