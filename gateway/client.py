@@ -395,6 +395,13 @@ class StripeGateway:
             if attempt_id:
                 yield attempt_id, facts.of_session(plain)
 
+    def intents_since(self, since: datetime) -> Iterator[tuple[str, tuple[Fact, ...]]]:
+        """The same of payment intents, which have no session when they were paid on our page."""
+        for intent in self.payments_since(since):
+            attempt_id = (intent.get("metadata") or {}).get(facts.ATTEMPT_KEY)
+            if attempt_id:
+                yield attempt_id, facts.of_intent(intent)
+
     def payments_since(self, since: datetime) -> Iterator[dict[str, Any]]:
         """Stripe's own ledger: payment intents as plain dicts, newest first."""
         for intent in self._pages(

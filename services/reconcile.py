@@ -10,6 +10,7 @@ import contextlib
 import time
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import Any
 
 import structlog
@@ -150,9 +151,11 @@ def fetch_events(since: datetime | None = None) -> list[str]:
 
 
 def fetch_payments(since: datetime, cause: Cause, tally: Tally) -> None:
-    """Read the sessions that were opened since then, and settle those whose payment we do not have:
-    for what Stripe's list of events no longer tells. One that fails never stops the others."""
-    for attempt_id, said in current_gateway().sessions_since(since):
+    """Read what could be paid through since then, and settle what we do not have of its payments:
+    for what Stripe's list of events no longer tells. Sessions come first, because an attempt can be
+    made anew from one. What fails never stops the others."""
+    gateway = current_gateway()
+    for attempt_id, said in chain(gateway.sessions_since(since), gateway.intents_since(since)):
         news = News("", "payments", attempt_id=attempt_id, facts=said)
         if news.payment is None or _is_known(news.payment.payment_intent):
             continue

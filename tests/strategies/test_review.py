@@ -216,3 +216,26 @@ def test_reading_from_the_beginning_of_time_is_reading_everything(shop: Shop) ->
     tally = reconcile.sync(since=datetime(1, 1, 1, tzinfo=UTC))
 
     assert (tally.synced, tally.failed) == (1, 0)
+
+
+@pytest.mark.accept("D25", "X23")
+@pytest.mark.fault("F38")
+@pytest.mark.parametrize("backup", ["before", "after"])
+def test_beyond_the_event_list_payments_on_our_own_page_are_read_too(
+    shop: Shop, backup: str
+) -> None:
+    shop.sandbox.chaos.drop_pct = 100
+    began = shop.clock.now()
+    opened = initiate(shop.shopper())
+    opened.confirm()
+    if backup == "before":
+        restore_backup_from_before(shop, Checkout(opened.shopper, opened.order_id, "", ""))
+    shop.clock.forward(days=40)
+    shop.sandbox.store.objects["event"].clear()
+
+    reconcile.sync(since=began)
+
+    found = [(e.type, e.stripe_id) for e in shop.exceptions()]
+    assert found == ([("unmatched_payment", opened.intent)] if backup == "before" else [])
+    assert len(shop.payments()) == (backup == "after")
+    assert shop.proves()
