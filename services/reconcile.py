@@ -108,10 +108,12 @@ def sync(*, since: datetime | None = None, cause: Cause = SYNC, due_only: bool =
 
 
 def until_quiet(*, since: datetime | None = None, patience_s: float = 300) -> Tally:
-    """Pass after pass, over every live leg, until one finds nothing left to do."""
+    """Pass after pass, over every live leg, until one finds nothing left to do. What lies further
+    back than the cursor is read until Stripe has answered once, and not on every pass."""
     total, give_up_at = Tally(), time.monotonic() + patience_s
     while True:
         tally = sync(since=since, due_only=False)
+        since = since if tally.failed else None
         total.synced += tally.synced
         total.failed, total.skipped = tally.failed, tally.skipped
         if not tally.failed and not tally.synced and inbox.is_empty() and outbox.is_empty():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import stripe
@@ -11,7 +11,7 @@ from werkzeug.test import TestResponse
 
 from domain.strategies import Moment, Strategy
 from extensions import atomic
-from services import attempts, reconcile, settle, snapshots
+from services import attempts, inbox, reconcile, settle, snapshots
 from services.causes import SHOPPER
 from tests.pages.forms import a_body
 from tests.shop import LAMP, MUG, Checkout, Shop
@@ -239,3 +239,30 @@ def test_beyond_the_event_list_payments_on_our_own_page_are_read_too(
     assert found == ([("unmatched_payment", opened.intent)] if backup == "before" else [])
     assert len(shop.payments()) == (backup == "after")
     assert shop.proves()
+
+
+@pytest.mark.fault("F38")
+def test_a_month_of_missed_events_is_counted(shop: Shop) -> None:
+    """More ids than a database takes in one question."""
+    bought = shop.shopper().buy()
+    bought.pay()
+    shop.deliver_and_work()
+    known = [event.id for event in shop.events() if event.attempt_id]
+
+    assert inbox.orders_of([*known, *(f"evt_{n}" for n in range(70_000)), *known]) == 1
+
+
+@pytest.mark.accept("X12", "X23")
+@pytest.mark.fault("F38")
+def test_until_quiet_reads_a_long_past_once(shop: Shop) -> None:
+    shop.sandbox.chaos.drop_pct = 100
+    shop.shopper().buy().pay()
+    since = shop.clock.now() - timedelta(days=20)
+    shop.sandbox.requests.clear()
+
+    tally = reconcile.until_quiet(since=since)
+
+    assert (tally.synced, tally.failed) == (1, 0)
+    asked = [c["params"]["created"] for c in shop.sandbox.requests if c["path"] == "/v1/events"]
+    far = [created for created in asked if int(created["gte"]) == int(since.timestamp())]
+    assert (len(far), len(asked) > 1) == (1, True)
