@@ -69,10 +69,12 @@ def initiate_checkout() -> ResponseReturnValue:
 
 
 @bp.post("/orders")
+@csrf.exempt
 @limiter.limit("120 per minute")
 def settle_order() -> ResponseReturnValue:
     """The browser says that it has confirmed a payment. Stripe is asked; the order is never made
     twice, whoever comes first. 202 while it is not decided."""
+    _from_our_page_or_with_a_token()
     body = _body()
     attempt_id, intent = _id(body, "checkoutAttemptId"), _id(body, "paymentIntentId")
     case = web.owned(attempt_id)
@@ -85,9 +87,11 @@ def settle_order() -> ResponseReturnValue:
 
 
 @bp.post("/orders/<order_id>/retry-session")
+@csrf.exempt
 @limiter.limit("30 per minute")
 def retry_session(order_id: str) -> ResponseReturnValue:
     """A new payment page for the same order; the old one can no longer be paid."""
+    _from_our_page_or_with_a_token()
     attempt = web.owned(order_id).attempt
     page = checkout.retry(attempt.id, attempt.shopper_id)
     answer = {
@@ -96,6 +100,12 @@ def retry_session(order_id: str) -> ResponseReturnValue:
         "url": page.url or web.own_pay_url(page),
     }
     return jsonify(answer), 201
+
+
+def _from_our_page_or_with_a_token() -> None:
+    """An order's token is sent by a program, and no other site can make a browser send it."""
+    if not web.bearer():
+        csrf.protect()
 
 
 @bp.get("/orders/by-session/<session_id>")

@@ -78,16 +78,17 @@ def may_see(case: orders.Dossier) -> bool:
     if case.order is None:
         return False
     opened = session.get("links", {})
-    token = request.args.get("token") or _bearer() or opened.get(case.order.id)
+    token = request.args.get("token") or bearer() or opened.get(case.order.id)
     if not links.opens(token, case.order):
         return False
-    if not _bearer() and opened.get(case.order.id) != token:
+    if not bearer() and opened.get(case.order.id) != token:
         newest = [*opened.items(), (case.order.id, token)][-LINKS_REMEMBERED:]
         session["links"] = dict(newest)
     return True
 
 
-def _bearer() -> str | None:
+def bearer() -> str | None:
+    """The order token that came in the header, whether or not it opens anything."""
     scheme, _, value = request.headers.get("Authorization", "").partition(" ")
     return value or None if scheme == "Bearer" else None
 

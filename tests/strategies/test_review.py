@@ -11,10 +11,10 @@ from werkzeug.test import TestResponse
 
 from domain.strategies import Moment, Strategy
 from extensions import atomic
-from services import attempts, inbox, reconcile, settle, snapshots
+from services import attempts, inbox, links, reconcile, settle, snapshots
 from services.causes import SHOPPER
 from tests.pages.forms import a_body
-from tests.shop import LAMP, MUG, Checkout, Shop
+from tests.shop import LAMP, MUG, ORIGIN, Checkout, Shop
 from tests.strategies.conftest import born_by
 from tests.strategies.test_our_own_page import initiate
 from tests.strategies.test_rebuild import restore_backup_from_before
@@ -266,3 +266,22 @@ def test_until_quiet_reads_a_long_past_once(shop: Shop) -> None:
     asked = [c["params"]["created"] for c in shop.sandbox.requests if c["path"] == "/v1/events"]
     far = [created for created in asked if int(created["gte"]) == int(since.timestamp())]
     assert (len(far), len(asked) > 1) == (1, True)
+
+
+@pytest.mark.accept("X13")
+def test_whoever_holds_an_orders_token_may_settle_and_retry_it_without_a_page(shop: Shop) -> None:
+    bought = shop.shopper().buy()
+    bought.pay(DECLINED)
+    bought.shopper.come_back(bought)
+    order = shop.order(bought.order_id)
+    if order is None:
+        pytest.skip("a link opens an order, and this strategy makes it with the money")
+    client = shop.app.test_client()
+    ids = {"checkoutAttemptId": order.id, "paymentIntentId": order.payment_intent}
+    calls = {"/api/orders": 202, f"/api/orders/{order.id}/retry-session": 201}
+
+    for path, status in calls.items():
+        for token, answered in ((None, 400), ("forged", 404), (links.token(order), status)):
+            header = {"Authorization": f"Bearer {token}"} if token else {}
+            answer = client.post(path, json=ids, headers=header, base_url=ORIGIN)
+            assert answer.status_code == answered
