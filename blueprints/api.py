@@ -60,8 +60,11 @@ def create_checkout_session() -> ResponseReturnValue:
 @bp.post("/create-payment-intent", endpoint="create_payment_intent")
 @limiter.limit("30 per minute")
 def initiate_checkout() -> ResponseReturnValue:
-    """Open (or find again) what this shopper's basket can be paid with on the caller's own page."""
+    """Open (or find again) what this shopper's basket can be paid with on the caller's own page.
+    Where nothing is due there is nothing to enter there, and a page to send the shopper to."""
     page = _start(_body(), "elements")
+    if page.url:
+        return jsonify(**_ids(page), url=page.url), 201
     answer = {**_ids(page), "clientSecret": page.client_secret}
     if page.payment_intent:
         answer["paymentIntentId"] = page.payment_intent

@@ -7,16 +7,18 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import stripe
+from sqlalchemy import select
 from werkzeug.test import TestResponse
 
 from domain.strategies import Moment, Strategy
 from extensions import atomic
+from models import Product
 from services import attempts, inbox, links, reconcile, settle, snapshots
 from services.causes import SHOPPER
 from tests.pages.forms import a_body
 from tests.shop import LAMP, MUG, ORIGIN, Checkout, Shop
 from tests.strategies.conftest import born_by
-from tests.strategies.test_our_own_page import initiate
+from tests.strategies.test_our_own_page import INITIATE, initiate
 from tests.strategies.test_rebuild import restore_backup_from_before
 
 DECLINED = "4000000000000002"
@@ -285,3 +287,16 @@ def test_whoever_holds_an_orders_token_may_settle_and_retry_it_without_a_page(sh
             header = {"Authorization": f"Bearer {token}"} if token else {}
             answer = client.post(path, json=ids, headers=header, base_url=ORIGIN)
             assert answer.status_code == answered
+
+
+@pytest.mark.accept("X1")
+def test_initiating_what_costs_nothing_says_where_to_go(shop: Shop) -> None:
+    with atomic() as session:
+        session.scalars(select(Product).where(Product.sku == MUG)).one().prices = {"eur": 0}
+    body = a_body(items=[{"sku": MUG, "quantity": 1}])
+    body["shipping"] = {**body["shipping"], "delivery": "pickup"}
+
+    said = shop.shopper().json("POST", INITIATE, body).get_json()
+
+    assert set(said) == {"checkoutAttemptId", "orderId", "url"}
+    assert said["url"].startswith(shop.sandbox.url)
