@@ -411,7 +411,8 @@ class Desk:
         attempts.return_lines(self.attempt)
 
     def tell_failure(self) -> None:
-        outbox.owe("payment_failed", self.attempt.id, order_id=self.attempt.id)
+        key = f"{self.attempt.id}:{len(self.legs)}"  # a retry may fail for good as well
+        outbox.owe("payment_failed", key, order_id=self.attempt.id)
 
     def send_receipt(self) -> None:
         outbox.owe("receipt", self.attempt.id, order_id=self.attempt.id)

@@ -13,7 +13,7 @@ from werkzeug.test import TestResponse
 from domain.strategies import Moment, Strategy
 from extensions import atomic
 from models import Product
-from services import attempts, inbox, links, reconcile, settle, snapshots
+from services import attempts, inbox, links, outbox, reconcile, settle, snapshots
 from services.causes import SHOPPER
 from tests.pages.forms import a_body
 from tests.shop import LAMP, MUG, ORIGIN, Checkout, Shop
@@ -300,3 +300,21 @@ def test_initiating_what_costs_nothing_says_where_to_go(shop: Shop) -> None:
 
     assert set(said) == {"checkoutAttemptId", "orderId", "url"}
     assert said["url"].startswith(shop.sandbox.url)
+
+
+@pytest.mark.accept("X2")
+@pytest.mark.fault("F24")
+def test_every_final_no_of_the_bank_is_told(shop: Shop) -> None:
+    first = shop.shopper().buy()
+    for told in (1, 2):
+        shop.pay(shop.legs(first.order_id)[-1].stripe_id or "", "bank_debit_fails")
+        shop.deliver_and_work()
+        shop.clock.forward(days=4)
+        shop.deliver_and_work()
+        shop.deliver_and_work()
+
+        assert len(outbox.mails()) == told
+        assert shop.attempt(first.order_id).status == "cancelled"
+        assert _retry(first).status_code == 201
+    ids = {(message.result or {})["message_id"] for message in outbox.mails()}
+    assert len(ids) == 2
