@@ -135,14 +135,15 @@ def start(
     for _ in range(TRIES):
         draft, current = _draft(shopper_id, contact, address, delivery)
         way = _way(payment_ui, draft.total)
-        if current and current.fingerprint == draft.fingerprint and current.deadline > now():
-            return _same_page(current) if current.payment_ui == way else _switched(current, way)
-        if current:
+        is_same = current and current.fingerprint == draft.fingerprint and current.deadline > now()
+        if current and not is_same:
             _end_before_next(current.id)
             continue
         try:
-            return _page(_record(shopper_id, draft, way))
-        except (_Changed, IntegrityError):
+            if current is None:
+                return _page(_record(shopper_id, draft, way))
+            return _same_page(current) if current.payment_ui == way else _switched(current, way)
+        except (_Changed, IntegrityError, CheckoutEnded):
             log.info("checkout.overtaken", shopper=shopper_id)
     raise Conflict(OVERTAKEN)
 

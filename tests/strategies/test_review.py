@@ -318,3 +318,24 @@ def test_every_final_no_of_the_bank_is_told(shop: Shop) -> None:
         assert _retry(first).status_code == 201
     ids = {(message.result or {})["message_id"] for message in outbox.mails()}
     assert len(ids) == 2
+
+
+@pytest.mark.fault("F2")
+@pytest.mark.parametrize("ui", ["hosted", "elements"])
+def test_pressing_pay_after_the_page_was_closed_at_stripe_opens_a_new_one(
+    shop: Shop, ui: str
+) -> None:
+    shopper = shop.shopper()
+    if ui == "hosted":
+        bought = shopper.buy()
+        _at_stripe(shop).v1.checkout.sessions.expire(bought.session_id)
+        again = shopper.opened(shopper.check_out()).order_id
+        assert bought.order_id != again
+    else:
+        opened = initiate(shopper)
+        _at_stripe(shop).v1.payment_intents.cancel(opened.intent)
+        again = initiate(shopper).order_id
+        assert opened.order_id != again
+
+    assert (shop.attempt(again).state, shop.product(MUG).held) == ("open", 1)
+    assert shop.proves()
