@@ -191,7 +191,7 @@ def _state(case: orders.Dossier, waited: float) -> str:
         return "needs_us"
     if attempt.status == Status.EXPIRED:
         return "expired"
-    leg = case.legs[-1] if case.legs else None
+    leg = case.newest_leg
     if attempt.status == Status.CANCELLED:
         return "failed" if leg and leg.state == LegState.FAILED else "cancelled"
     if leg and leg.state == LegState.OPEN and leg.failure and not case.unsure:

@@ -339,3 +339,28 @@ def test_pressing_pay_after_the_page_was_closed_at_stripe_opens_a_new_one(
 
     assert (shop.attempt(again).state, shop.product(MUG).held) == ("open", 1)
     assert shop.proves()
+
+
+@pytest.mark.accept("X3", "V20")
+def test_a_session_that_somebody_else_opened_does_not_hide_a_decline(shop: Shop) -> None:
+    bought = shop.shopper().buy()
+    bought.pay(DECLINED)
+    sessions = _at_stripe(shop).v1.checkout.sessions
+    price = {"currency": "eur", "unit_amount": 100, "product_data": {"name": "Something"}}
+    stray = sessions.create(
+        {
+            "mode": "payment",
+            "success_url": ORIGIN,
+            "metadata": {"checkout_attempt_id": bought.order_id},
+            "line_items": [{"quantity": 1, "price_data": price}],  # type: ignore[typeddict-item]
+        }
+    )
+    sessions.expire(stray.id)
+    shop.deliver_and_work()
+    assert [leg.is_ours for leg in shop.legs(bought.order_id)] == [True, False]
+
+    assert "Payment not successful" in bought.shopper.come_back(bought).text
+
+    shop.pay(_retry(bought).get_json()["sessionId"])
+    shop.deliver_and_work()
+    assert shop.the_order().payment_status == "paid"
