@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import threading
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 import stripe
+from sqlalchemy import event as sql_event
 from sqlalchemy import select
 from werkzeug.test import TestResponse
 
 from domain.strategies import Moment, Strategy
-from extensions import atomic
+from extensions import atomic, db
 from models import Product
 from services import attempts, inbox, links, outbox, reconcile, settle, snapshots
 from services.causes import SHOPPER
@@ -364,3 +366,25 @@ def test_a_session_that_somebody_else_opened_does_not_hide_a_decline(shop: Shop)
     shop.pay(_retry(bought).get_json()["sessionId"])
     shop.deliver_and_work()
     assert shop.the_order().payment_status == "paid"
+
+
+@pytest.mark.accept("X9")
+def test_late_money_walks_no_finished_checkouts(sqlite_shop: Shop) -> None:
+    shop = sqlite_shop
+    bought = _released(shop)
+    asked: list[tuple[str, Any]] = []
+
+    def note(_c: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        if "FROM checkout_attempts" in statement:
+            asked.append((statement, parameters))
+
+    with atomic() as session:
+        attempt = attempts.lock(bought.order_id)
+        assert attempt
+        sql_event.listen(db.engine, "before_cursor_execute", note)
+        attempts.bought_or_out_again(attempt)
+        sql_event.remove(db.engine, "before_cursor_execute", note)
+        ((statement, parameters),) = asked
+        plan = session.connection().exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+
+        assert not [row for row in plan if "SCAN" in row[3]]
