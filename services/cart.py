@@ -176,6 +176,7 @@ def remove(shopper_id: str, sku: str) -> tuple[str, int] | None:
             .join(Cart)
             .join(Product)
             .where(Cart.shopper_id == shopper_id, Product.sku == sku)
+            .with_for_update(of=Cart)
         )
         if item is None:
             return None
@@ -222,7 +223,7 @@ def _fill(shopper_id: str, wanted: Counter[str], currency: str) -> None:
 def accept_prices(shopper_id: str) -> None:
     """The shopper has seen the present prices and goes on with them."""
     with atomic() as session:
-        cart = session.scalar(select(Cart).where(Cart.shopper_id == shopper_id))
+        cart = session.scalar(select(Cart).where(Cart.shopper_id == shopper_id).with_for_update())
         if cart is None:
             return
         for item in session.scalars(select(CartItem).where(CartItem.cart_id == cart.id)):

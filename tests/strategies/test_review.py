@@ -14,8 +14,8 @@ from werkzeug.test import TestResponse
 
 from domain.strategies import Moment, Strategy
 from extensions import atomic, db
-from models import Product
-from services import attempts, inbox, links, outbox, reconcile, settle, snapshots
+from models import CartItem, Product
+from services import attempts, cart, inbox, links, outbox, reconcile, settle, snapshots
 from services.causes import SHOPPER
 from tests.pages.forms import a_body
 from tests.shop import LAMP, MUG, ORIGIN, Checkout, Shop
@@ -388,3 +388,31 @@ def test_late_money_walks_no_finished_checkouts(sqlite_shop: Shop) -> None:
         plan = session.connection().exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
 
         assert not [row for row in plan if "SCAN" in row[3]]
+
+
+@pytest.mark.accept("V15")
+@pytest.mark.fault("F26")
+def test_taking_a_line_out_waits_for_lines_that_are_coming_back(postgres_shop: Shop) -> None:
+    shop = postgres_shop
+    bought = shop.shopper().buy(MUG, 2)
+    shopper = bought.shopper
+    shopper.put_in_cart(MUG, 1)
+    shopper_id = shop.attempt(bought.order_id).shopper_id
+    finished = threading.Event()
+
+    def take_out() -> None:
+        with shop.app.app_context():
+            cart.remove(shopper_id, MUG)
+        finished.set()
+
+    other_tab = threading.Thread(target=take_out)
+    with atomic() as session:
+        attempt = attempts.lock(bought.order_id)
+        assert attempt
+        with session.no_autoflush:  # as in settle, which writes at its end
+            attempts.return_lines(attempt)
+            other_tab.start()
+            finished.wait(1)
+    other_tab.join()
+
+    assert shop.rows(CartItem) == []
