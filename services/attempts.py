@@ -196,6 +196,7 @@ def bought_or_out_again(attempt: CheckoutAttempt) -> bool:
         select(CheckoutAttempt).where(
             CheckoutAttempt.shopper_id == attempt.shopper_id,  # whose cart it is; this has an index
             CheckoutAttempt.cart_id == attempt.cart_id,
+            CheckoutAttempt.cart_id.is_not(None),
             CheckoutAttempt.id != attempt.id,
             or_(
                 CheckoutAttempt.state == "open",
