@@ -11,7 +11,8 @@
   const stripe = Stripe(key);
 
   if (embedded) {
-    stripe.initEmbeddedCheckout({ fetchClientSecret: async () => secret }).then((page) => page.mount("#pay-fields"), failed);
+    const mount = async () => (await stripe.createEmbeddedCheckoutPage({ fetchClientSecret: async () => secret })).mount("#pay-fields");
+    mount().catch(failed);
     return;
   }
   const elements = stripe.elements({ clientSecret: secret });
@@ -27,6 +28,8 @@
     const { error, paymentIntent } = await stripe.confirmPayment({
       elements, clientSecret: secret, confirmParams: { return_url: back }, redirect: "if_required",
     });
+    // Paid in another tab, perhaps: then there is nothing to be sorry about.
+    if (["succeeded", "processing"].includes(error?.payment_intent?.status)) return location.assign(back);
     if (error) { say(error.message); trouble.focus(); return busy(false); }
     // The shop may hear of it from us before it hears of it from Stripe. If not, it hears anyway.
     const token = document.querySelector("meta[name=csrf-token]").content;
