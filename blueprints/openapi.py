@@ -109,8 +109,8 @@ SCHEMAS: Schema = {
         {"url": {"type": "string"}, "clientSecret": ID},
     ),
     "Intent": _object(
-        {"checkoutAttemptId": ID, "orderId": ID, "clientSecret": ID},
-        {"paymentIntentId": ID, "setupClientSecret": ID},
+        {"checkoutAttemptId": ID, "orderId": ID},
+        {"clientSecret": ID, "paymentIntentId": ID, "setupClientSecret": ID, "url": ID},
     ),
     "Confirmed": _object({"checkoutAttemptId": ID, "paymentIntentId": ID}),
     "Retry": _object(
@@ -138,11 +138,11 @@ SCHEMAS: Schema = {
                 "type": "array",
                 "items": _object({"sku": ID, "title": ID, "unitAmount": MINOR, "quantity": COUNT}),
             },
-            "sessionId": {"type": ["string", "null"]},
             "createdAt": TIME,
             "updatedAt": TIME,
         },
         {
+            "sessionId": {"type": ["string", "null"]},
             "failureReason": ID,
             "previousSessionId": ID,
             "paymentIntentId": ID,
