@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import aftermath, billing, cards, events, invoices, methods, payments, sessions, setups, web
+from . import aftermath, billing, events, invoices, ledger, payments, sessions, shopper, web
 from .api.idempotency import KEPT_S as KEY_KEPT_S
 from .chaos import Chaos
 from .contract import API_VERSION
@@ -271,25 +271,7 @@ class Sandbox:
         The answer's ``outcome`` is paid, processing, authorized, saved, asks, declined, closed,
         not_offered or unknown.
         """
-        with self.lock:
-            self.tick()
-            session = self.store.objects["checkout.session"].get(id)
-            invoice = self.store.objects["invoice"].get(id)
-            outcome = "unknown"
-            self.mood = webhooks
-            try:
-                if session is not None:
-                    outcome = sessions.pay(self, session, card, buyer)
-                elif invoice is not None:
-                    outcome = invoices.confirm_by_buyer(self, invoice, card, buyer)
-            finally:
-                self.mood = ""
-            self.store.commit()
-            if invoice is not None:
-                return self._told_of_invoice(invoice, outcome)
-            if session is None:
-                return {"outcome": outcome, "message": "No such session.", "session": None}
-            return self._told(session, outcome)
+        return self._act(lambda: shopper.pay(self, id, card, webhooks, buyer))
 
     def confirm(
         self,
@@ -301,83 +283,27 @@ class Sandbox:
     ) -> Obj:
         """Do what a page with the Payment Element does, for either kind of intent.
 
-        ``card`` and ``webhooks`` are those of ``pay``. The answer's ``outcome`` is paid,
-        processing or authorized, for a SetupIntent saved, else asks, declined, closed, not_offered
-        or unknown; ``intent`` is what became of it.
+        ``card`` and ``webhooks`` are those of ``pay``; ``card`` may also be the id of a payment
+        method that was saved before. The outcomes are those of ``pay``, too; ``intent`` in the
+        answer is what became of it.
         """
+        return self._act(lambda: shopper.confirm(self, intent_id, card, webhooks, buyer))
+
+    def authenticate(self, id: str, ok: bool = True) -> Obj:
+        """Answer the bank's question for a session, an invoice or an intent that ``asks``."""
+        return self._act(lambda: shopper.authenticate(self, id, ok=ok))
+
+    def _act(self, act: Callable[[], Obj]) -> Obj:
         with self.lock:
             self.tick()
-            intent = self.intent(intent_id)
-            if intent is None:
-                return {"outcome": "unknown", "message": "No such intent.", "intent": None}
-            self.mood = webhooks
-            try:
-                outcome = self._confirm(intent, card, buyer)
-            finally:
-                self.mood = ""
+            told = act()
             self.store.commit()
-            return self._told_of(intent, outcome)
+            return told
 
     def intent(self, id: str) -> Obj | None:
         """The intent with this id, of either kind."""
         objects = self.store.objects
         return objects["payment_intent"].get(id) or objects["setup_intent"].get(id)
-
-    def _confirm(self, intent: Obj, card: str, buyer: Obj | None) -> str:
-        if intent["status"] not in UNDECIDED:
-            return "closed"
-        chosen = cards.way(card)
-        currency = intent.get("currency") or self.store.aside[intent["id"]]["currency"]
-        if not methods.is_offered(intent, chosen, currency):
-            return "not_offered"
-        if chosen.short_by and self.store.aside[intent["id"]].get("invoice"):
-            return "not_offered"
-        method = methods.new_method(self, card, currency, buyer)
-        if intent["object"] == "setup_intent":
-            return setups.confirm(self, intent, method)
-        intent["amount"] -= min(chosen.short_by, intent["amount"] - 1)
-        return payments.confirm(self, intent, method)
-
-    def authenticate(self, id: str, ok: bool = True) -> Obj:
-        """Answer the bank's question for a session, an invoice or an intent that ``asks``."""
-        with self.lock:
-            self.tick()
-            session = self.store.objects["checkout.session"].get(id)
-            invoice = self.store.objects["invoice"].get(id)
-            if session is not None:
-                intent = sessions.intent_of(self, session)
-            else:
-                intent = invoices.intent_of(self, invoice) if invoice else self.intent(id)
-            outcome = self.answer_bank(intent, ok=ok) if intent else "closed"
-            self.store.commit()
-            if session is not None:
-                return self._told(session, outcome)
-            if invoice is not None:
-                return self._told_of_invoice(invoice, outcome)
-            return self._told_of(intent, outcome)
-
-    def answer_bank(self, intent: Obj, *, ok: bool) -> str:
-        """What the bank's page does with an intent of either kind."""
-        kind = setups if intent["object"] == "setup_intent" else payments
-        return kind.authenticate(self, intent, ok=ok)
-
-    def _told(self, session: Obj, outcome: str) -> Obj:
-        return {
-            "outcome": outcome,
-            "message": _complaint(sessions.intent_of(self, session)),
-            "redirect": sessions.return_address(session)
-            if session["status"] == "complete"
-            else None,
-            "session": dict(session),
-        }
-
-    def _told_of_invoice(self, invoice: Obj, outcome: str) -> Obj:
-        intent = invoices.intent_of(self, invoice)
-        return {"outcome": outcome, "message": _complaint(intent), "invoice": dict(invoice)}
-
-    def _told_of(self, intent: Obj | None, outcome: str) -> Obj:
-        told = dict(intent) if intent else None
-        return {"outcome": outcome, "message": _complaint(intent), "intent": told}
 
     def follow(self, obj: Obj, word: str) -> None:
         """Tell whoever an intent or invoice belongs to that it was paid, declined and so on."""
@@ -400,37 +326,8 @@ class Sandbox:
         """All money there is here, in minor units, and the subscriptions that ask for it."""
         with self.lock:
             self.tick()
-            objects, aside = self.store.objects, self.store.aside
-            return {
-                "payments": [
-                    {**_some(i, PAYMENT_FACTS), **_some(aside[i["id"]], ("session", "invoice"))}
-                    for i in objects["payment_intent"].values()
-                ],
-                "invoices": [
-                    {
-                        **_some(i, INVOICE_FACTS),
-                        "subscription": aside[i["id"]]["subscription"],
-                        "payment_intent": aside[i["id"]]["intent"],
-                    }
-                    for i in objects["invoice"].values()
-                ],
-                "subscriptions": [
-                    _some(s, SUBSCRIPTION_FACTS) for s in objects["subscription"].values()
-                ],
-                "refunds": [_some(r, REFUND_FACTS) for r in objects["refund"].values()],
-                "disputes": [_some(d, DISPUTE_FACTS) for d in objects["dispute"].values()],
-            }
+            return ledger.read(self)
 
-
-UNDECIDED = ("requires_payment_method", "requires_confirmation", "requires_action")
-
-PAYMENT_FACTS = "id amount amount_received currency status latest_charge metadata created".split()
-INVOICE_FACTS = "id status billing_reason amount_due amount_paid currency created".split()
-SUBSCRIPTION_FACTS = (
-    "id status customer currency metadata latest_invoice cancel_at ended_at created".split()
-)
-REFUND_FACTS = "id amount currency status payment_intent charge metadata created".split()
-DISPUTE_FACTS = "id amount currency status payment_intent charge created".split()
 
 HAPPENINGS: dict[str, Callable[[Sandbox, str], None]] = {
     "settle_debit": payments.settle_debit,
@@ -448,15 +345,3 @@ FOLLOWERS: dict[str, Callable[[Sandbox, str, Obj, str], None]] = {
 }
 
 __all__ = ["API_VERSION", "Sandbox"]
-
-
-def _some(obj: Obj, names: Iterable[str]) -> Obj:
-    return {name: obj[name] for name in names}
-
-
-def _complaint(intent: Obj | None) -> str | None:
-    """Why the last try did not work, in words for the buyer."""
-    known = intent or {}
-    error = known.get("last_payment_error") or known.get("last_setup_error") or {}
-    message: str | None = error.get("message")
-    return message

@@ -57,6 +57,16 @@ def way_of(box: Sandbox, method: Obj) -> Way:
     return way(box.store.aside[method["id"]]["way"])
 
 
+def is_set_up(box: Sandbox, method: Obj) -> bool:
+    """Whether the buyer has agreed, and the bank with them, to its being charged while away."""
+    return bool(box.store.aside[method["id"]].get("set_up"))
+
+
+def is_used_up(box: Sandbox, method: Obj) -> bool:
+    """Whether it has served once, and nobody keeps it."""
+    return method["customer"] is None and bool(box.store.aside[method["id"]].get("used"))
+
+
 def method_types(currency: str | None) -> list[str]:
     """What the sandbox offers in this currency: cards, and a bank debit where there is one."""
     debit = DEBITS.get(currency or "eur")
@@ -77,7 +87,7 @@ def check_usable(box: Sandbox, method: Obj, customer: str | None) -> None:
             f"{method['customer']}. You must supply that Customer to use it.",
             param="payment_method",
         )
-    if method["customer"] is None and box.store.aside[method["id"]]["used"]:
+    if is_used_up(box, method):
         raise ApiError(USED_UP, param="payment_method")
 
 

@@ -63,10 +63,10 @@ def confirm(
     methods.use(box, method)
     intent |= {"payment_method": method["id"], "last_payment_error": None, "next_action": None}
     box.store.put(intent)
-    set_up = box.store.aside[method["id"]]["set_up"]
+    set_up = methods.is_set_up(box, method)
     if not chosen.asks(attended=attended, set_up=set_up):
         return _take(box, intent, method, chosen)
-    if attended or box.store.aside[intent["id"]]["invoice"]:
+    if attended or box.store.aside[intent["id"]].get("invoice"):
         _ask(box, intent)
         return "asks"
     return _take(box, intent, method, AUTHENTICATION_REQUIRED)

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from werkzeug import Request, Response
 from werkzeug.utils import redirect
 
-from . import cards, invoices, methods, sessions
+from . import cards, invoices, methods, sessions, shopper
 from .pages import OUTCOMES, groups, money, render
 
 if TYPE_CHECKING:
@@ -307,7 +307,7 @@ def _bank_page(box: Sandbox, request: Request, intent: Obj) -> Response:
         return redirect(_after_bank(box, intent, session), 303)
     ok = request.form.get("answer") == "yes"
     with box.lock:
-        box.answer_bank(intent, ok=ok)
+        shopper.answer_bank(box, intent, ok=ok)
         box.store.commit()
     box.deliver_before_answer()
     return redirect(_after_bank(box, intent, session), 303)

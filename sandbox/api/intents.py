@@ -118,7 +118,7 @@ def update(box: Sandbox, params: Obj, id: str) -> Obj:
     changes_money = {"amount", "currency", "customer", "payment_method"} & params.keys()
     if changes_money and intent["status"] not in WAITS_FOR_BUYER:
         raise _unexpected(intent, "updated", WAITS_FOR_BUYER)
-    if changes_money and box.store.aside[id]["invoice"]:
+    if changes_money and box.store.aside[id].get("invoice"):
         raise ApiError(
             "You cannot change the money of this PaymentIntent: an invoice created it.",
             code="payment_intent_unexpected_state",
@@ -169,7 +169,7 @@ def cancel(box: Sandbox, params: Obj, id: str) -> Obj:
     intent = reading.find(box, KIND, id)
     if intent["status"] not in CANCELABLE:
         raise _unexpected(intent, "canceled", CANCELABLE)
-    if box.store.aside[id]["invoice"]:
+    if box.store.aside[id].get("invoice"):
         raise ApiError(
             "You cannot cancel the PaymentIntent of an Invoice. Void the Invoice instead.",
             code="payment_intent_unexpected_state",

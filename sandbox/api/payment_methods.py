@@ -148,7 +148,7 @@ def check_keepable(box: Sandbox, method: Obj, customer: str | None) -> None:
             "The payment method you provided has already been attached to a customer.",
             code="payment_method_unexpected_state",
         )
-    if method["customer"] is None and box.store.aside[method["id"]]["used"]:
+    if methods.is_used_up(box, method):
         raise ApiError(
             "This PaymentMethod was previously used without being attached to a Customer or was "
             "detached from a Customer, and may not be used again.",

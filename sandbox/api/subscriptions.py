@@ -248,8 +248,7 @@ def _check_paid(box: Sandbox, params: Obj, customer: Obj, behavior: str, *, atte
     if behavior != "error_if_incomplete":
         return
     chosen = methods.way_of(box, method)
-    set_up = box.store.aside[method["id"]]["set_up"]
-    if chosen.asks(attended=attended, set_up=set_up):
+    if chosen.asks(attended=attended, set_up=methods.is_set_up(box, method)):
         chosen = cards.Way(
             "",
             then="declines",

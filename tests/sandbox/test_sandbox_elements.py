@@ -154,6 +154,21 @@ def test_a_page_of_any_origin_may_call(box):
     assert box.requests[-1]["method"] == "GET"  # asking whether one may call is no call
 
 
+def test_a_browsers_calls_meet_the_same_faults_and_keys(box, api, browser_api):
+    intent = an_intent(api)
+    box.chaos.effect_then_cut = {"next": 1, "only": "POST */confirm"}
+    key = {"idempotency_key": "k1"}
+    given = {"payment_method": "pm_card_visa", **secret_of(intent)}
+
+    with pytest.raises(stripe.APIConnectionError):
+        browser_api.payment_intents.confirm(intent.id, given, key)
+    again = browser_api.payment_intents.confirm(intent.id, given, key)
+
+    assert again.status == "succeeded"
+    assert again.last_response.headers["Idempotent-Replayed"] == "true"
+    assert len(box.store.objects["charge"]) == 1
+
+
 def test_what_was_typed_becomes_a_method_with_its_own_trouble(box, api, browser_api):
     import requests
 

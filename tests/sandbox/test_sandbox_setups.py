@@ -411,6 +411,16 @@ def test_an_intent_can_be_paid_short_and_shows_it(box, api):
     assert api.payment_intents.retrieve(intent).amount_received == 1900
 
 
+def test_a_saved_card_pays_by_its_id_and_only_for_its_customer(box, api, maya):
+    method = saved(box, api, maya)
+    theirs = api.payment_intents.create({"amount": 2000, "currency": "eur", "customer": maya}).id
+    nobodys = api.payment_intents.create({"amount": 2000, "currency": "eur"}).id
+
+    assert box.confirm(theirs, method)["outcome"] == "paid"
+    assert box.confirm(nobodys, method)["outcome"] == "not_offered"
+    assert api.payment_intents.retrieve(theirs).payment_method == method
+
+
 def test_nobody_knows_an_intent_that_never_was(box):
     assert box.confirm("pi_none")["outcome"] == "unknown"
     assert box.authenticate("seti_none")["outcome"] == "closed"

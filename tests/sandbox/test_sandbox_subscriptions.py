@@ -678,6 +678,48 @@ def test_canceled_now_it_ends_now(box, api, running):
     assert api.subscriptions.update(running, {"metadata": {"a": "1"}}).metadata.a == "1"
 
 
+def test_canceled_while_past_due_it_is_asked_for_nothing_more_but_can_still_be_paid(
+    box, api, running
+):
+    box.chaos.decline_renewals = 1
+    box.advance(31 * DAY_S + box.finalize_s)
+    owed = latest_invoice(api, running).id
+
+    api.subscriptions.cancel(running)
+    box.advance(30 * DAY_S)
+
+    invoice = api.invoices.retrieve(owed)
+    assert (invoice.status, invoice.attempt_count) == ("open", 1)
+    assert (invoice.next_payment_attempt, invoice.auto_advance) == (None, False)
+    assert box.pay(owed)["outcome"] == "paid"
+
+
+def test_canceled_between_draft_and_collection_it_is_not_collected(box, api, running):
+    ends = api.subscriptions.retrieve(running)["items"].data[0].current_period_end
+    box.advance(ends - box.now() + 1)
+
+    api.subscriptions.cancel(running)
+    box.advance(2 * 3600)
+
+    assert latest_invoice(api, running).status == "draft"
+    assert len(box.ledger()["payments"]) == 1
+
+
+def test_a_renewal_can_be_refunded_and_disputed_like_any_payment(box, api, maya, coffee):
+    sub = subscribe(api, maya, coffee, a_card(box, api, maya)).id
+    api.subscriptions.update(
+        sub, {"default_payment_method": a_card(box, api, maya, "4000000000000259")}
+    )
+    api.refunds.create({"payment_intent": intent_of(api, latest_invoice(api, sub)).id})
+
+    box.advance(31 * DAY_S + box.finalize_s)
+
+    (dispute,) = box.ledger()["disputes"]
+    assert dispute["payment_intent"] == intent_of(api, latest_invoice(api, sub)).id
+    assert [r["amount"] for r in box.ledger()["refunds"]] == [1200]
+    assert status(api, sub) == "active"
+
+
 def test_canceled_at_the_periods_end_it_runs_until_then(box, api, running):
     seen = len(event_types(box))
     leaving = api.subscriptions.update(running, {"cancel_at_period_end": True})
@@ -850,6 +892,27 @@ def test_the_ledger_lists_subscriptions_their_invoices_and_the_payments_of_these
     assert (invoice["payment_intent"], invoice["subscription"]) == (payment["id"], running)
     assert subscription["metadata"] == {"checkout_attempt_id": "a1"}
     assert (subscription["status"], subscription["latest_invoice"]) == ("active", invoice["id"])
+
+
+@pytest.mark.parametrize("fault", ["error_500", "stored_500", "rate_429", "conflict_409"])
+def test_a_call_that_is_turned_away_begins_nothing(box, api, maya, coffee, fault):
+    method = a_card(box, api, maya)
+    seen = len(event_types(box))
+    setattr(box.chaos, fault, {"next": 1, "only": "POST /v1/subscriptions"})
+
+    with pytest.raises(stripe.StripeError):
+        subscribe(api, maya, coffee, method)
+
+    assert event_types(box)[seen:] == []
+    assert box.ledger()["subscriptions"] == []
+
+
+def test_in_an_outage_renewals_go_on(box, api, running):
+    box.chaos.outage = "503"
+    box.advance(31 * DAY_S + box.finalize_s)
+    box.chaos.outage = ""
+
+    assert latest_invoice(api, running).status == "paid"
 
 
 def test_a_repeated_key_makes_one_subscription_and_a_cut_line_loses_nothing(box, api, maya, coffee):
