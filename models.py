@@ -406,6 +406,14 @@ class OrderEvent(Model):
     """
 
     __tablename__ = "order_events"
+    __table_args__ = (
+        Index(
+            "acts_of_people",
+            "at",
+            postgresql_where=text("actor <> ''"),
+            sqlite_where=text("actor <> ''"),
+        ),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     order_id: Mapped[str] = mapped_column(Id, index=True)
@@ -431,6 +439,12 @@ class StripeEvent(Model):
             sqlite_where=text("state = 'new'"),
         ),
         Index("inbox_newest_first", "received_at", "id"),
+        Index(
+            "dead_events",
+            "received_at",
+            postgresql_where=text("state = 'dead'"),
+            sqlite_where=text("state = 'dead'"),
+        ),
     )
 
     id: Mapped[str] = mapped_column(StripeId, primary_key=True)  # Stripe's evt_…
@@ -461,6 +475,12 @@ class OutboxMessage(Model):
             postgresql_where=text("state = 'new'"),
             sqlite_where=text("state = 'new'"),
         ),
+        Index(
+            "dead_effects",
+            "created_at",
+            postgresql_where=text("state = 'dead'"),
+            sqlite_where=text("state = 'dead'"),
+        ),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -481,7 +501,16 @@ class ShopException(Model):
     """Money or goods that need a person; one per type and Stripe object."""
 
     __tablename__ = "exceptions"
-    __table_args__ = (UniqueConstraint("type", "stripe_id"),)
+    __table_args__ = (
+        UniqueConstraint("type", "stripe_id"),
+        Index("exceptions_by_age", "opened_at"),
+        Index(
+            "open_exceptions",
+            "opened_at",
+            postgresql_where=text("state = 'open'"),
+            sqlite_where=text("state = 'open'"),
+        ),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     type: Mapped[str] = mapped_column(String(32), index=True)

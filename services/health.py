@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
 
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -15,8 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from domain.clock import now
 from extensions import db, doorbell
 from services import leases
-
-SILENT_AFTER = timedelta(seconds=50)  # heartbeats come every 10 s; named dead within a minute
+from services.leases import SILENT_AFTER
 
 Part = dict[str, object]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,6 +11,9 @@ from sqlalchemy import literal, or_, select, update
 from domain.clock import now
 from extensions import atomic, db, insert_once, reading
 from models import Json, Setting
+
+SILENT_AFTER = timedelta(seconds=50)  # heartbeats come every 10 s; named dead within a minute
+SILENCES_KEPT = timedelta(hours=24)  # as far back as uptime is told; at most 1,440 fit into it
 
 
 def read(name: str) -> Any:
@@ -52,15 +56,71 @@ def give_up_lease(name: str, holder: str) -> None:
             row.until = now()
 
 
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """A process as its beats tell it: ``since`` its first one (UTC), and when it was silent."""
+
+    since: datetime
+    last: datetime
+    silences: tuple[tuple[datetime, datetime], ...] = ()
+
+
 def beat(name: str) -> None:
-    """Say that a process is alive."""
-    write(f"heartbeat:{name}", now().isoformat())
+    """Say that a process is alive. A silence that ends with this beat is noted.
+
+    Only silences are kept, so that a healthy process leaves two rows for ever. Of two workers that
+    end the same silence one notes it: the row of the last beat is locked.
+    """
+    moment = now()
+    with atomic() as session:
+        mine = select(Setting).where(Setting.name == _beat_of(name)).with_for_update()
+        row = session.scalar(mine)
+        before = datetime.fromisoformat(row.value) if row else moment
+        insert_once(
+            Setting,
+            name=_silences_of(name),
+            value={"since": before.isoformat(), "silences": []},
+            updated_at=moment,
+        )
+        if moment - before > SILENT_AFTER:
+            _note_silence(name, before, moment)
+        put(_beat_of(name), max(before, moment).isoformat())
 
 
 def last_beat(name: str) -> datetime | None:
     """When it last said so (UTC)."""
-    value = read(f"heartbeat:{name}")
+    value = read(_beat_of(name))
     return datetime.fromisoformat(value) if value else None
+
+
+def pulse(name: str) -> Pulse | None:
+    """What its beats tell, or None if it never reported."""
+    last, kept = last_beat(name), read(_silences_of(name))
+    if last is None:
+        return None
+    if kept is None:  # it last reported before silences were kept
+        return Pulse(last, last)
+    return Pulse(datetime.fromisoformat(kept["since"]), last, _read_silences(kept))
+
+
+def _note_silence(name: str, start: datetime, end: datetime) -> None:
+    row = db.session.scalars(select(Setting).where(Setting.name == _silences_of(name))).one()
+    recent = [pair for pair in _read_silences(row.value) if pair[1] > end - SILENCES_KEPT]
+    told = [[a.isoformat(), b.isoformat()] for a, b in (*recent, (start, end))]
+    put(_silences_of(name), {"since": row.value["since"], "silences": told})
+
+
+def _read_silences(kept: dict[str, Any]) -> tuple[tuple[datetime, datetime], ...]:
+    moments = ((datetime.fromisoformat(a), datetime.fromisoformat(b)) for a, b in kept["silences"])
+    return tuple(moments)
+
+
+def _beat_of(name: str) -> str:
+    return f"heartbeat:{name}"
+
+
+def _silences_of(name: str) -> str:
+    return f"silences:{name}"
 
 
 def put(name: str, value: Any) -> None:
