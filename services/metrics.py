@@ -142,7 +142,7 @@ class Figures:
     at: datetime
     orders: int
     synced: int
-    failing: int
+    undecided: Undecided
     touched: int  # orders with an act of a person or an exception
     events_handled: int
     events_dead: int
@@ -154,13 +154,12 @@ class Figures:
     inbox: Waiting
     outbox: Waiting
     exceptions_open: int
-    undecided: Undecided
     uptime: dict[str, float | None]
     hours: list[Hour]
 
     @property
     def sync_success(self) -> float | None:
-        return sync_success(self.synced, self.failing)
+        return sync_success(self.synced, self.undecided.count)
 
     @property
     def webhook_success(self) -> float | None:
@@ -182,7 +181,7 @@ def read() -> Figures:
         at=moment,
         orders=len(orders),
         synced=sum(order.sync_status == "synced" for order in orders),
-        failing=failing_count(),
+        undecided=undecided(),
         touched=len(touched),
         events_handled=sum(_is_handled(event) for event in events),
         events_dead=sum(event.state == "dead" for event in events),
@@ -197,16 +196,9 @@ def read() -> Figures:
         inbox=inbox_waiting(),
         outbox=_waiting(OutboxMessage, OutboxMessage.created_at),
         exceptions_open=_exceptions_open(),
-        undecided=undecided(),
         uptime={name: _uptime(name, moment) for name in PROCESSES},
         hours=_hours(moment, orders, events, paid, touched),
     )
-
-
-def failing_count() -> int:
-    """Open checkouts at which the reconciler has looked in vain, several times in a row."""
-    with reading() as session:
-        return session.scalar(select(func.count()).select_from(_failing().subquery())) or 0
 
 
 def synced_count(most: int) -> int:
@@ -312,12 +304,6 @@ def _touched(since: datetime) -> set[str]:
     )
     with reading() as session:
         return {found for found in session.scalars(by_hand.limit(MOST)) if found}
-
-
-def _failing() -> Any:
-    return select(CheckoutAttempt.id).where(
-        CheckoutAttempt.state == "open", CheckoutAttempt.failed_looks >= SHOWN_FAILED_AFTER
-    )
 
 
 def _waiting(table: Any, came_at: Any) -> Waiting:

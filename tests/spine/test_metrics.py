@@ -132,7 +132,7 @@ def test_the_figures_tell_of_the_last_day(shop: Shop) -> None:
 
     told = metrics.read()
 
-    assert (told.orders, told.synced, told.failing, told.sync_success) == (3, 3, 0, 1.0)
+    assert (told.orders, told.synced, told.undecided.count, told.sync_success) == (3, 3, 0, 1.0)
     assert (told.touched, told.manual_rate) == (1, 1 / 3)
     assert (told.payment_to_order.count, told.payment_to_order.p95_s) == (3, 8.0)
     assert {lane: spread.count for lane, spread in told.by_lane.items()} == {
