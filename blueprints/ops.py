@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, jsonify
+from flask import Blueprint, Response, jsonify
 from flask.typing import ResponseReturnValue
 
-from services import alerts, health
+from extensions import limiter
+from services import alerts, exposition, health
 
 bp = Blueprint("ops", __name__)
 
@@ -28,3 +29,10 @@ def readyz() -> ResponseReturnValue:
         "alerts": [{"code": one.code, "headline": one.headline} for one in alerts.standing()],
     }
     return jsonify(answer), 200 if ready else 503
+
+
+@bp.get("/metrics")
+@limiter.limit("60 per minute")  # a scrape costs some queries, and anybody may ask
+def metrics() -> ResponseReturnValue:
+    """The figures for Prometheus; they name nobody. 503 while the database does not answer."""
+    return Response(exposition.text(), content_type=exposition.CONTENT_TYPE)
