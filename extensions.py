@@ -22,9 +22,9 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import DeclarativeBase, Session
 
-from doorbell import Doorbell, HungJob
+from doorbell import Doorbell, ForgedJob, HungJob
 
-__all__ = ["HungJob"]  # re-exported: services know of no queue but this
+__all__ = ["ForgedJob", "HungJob"]  # re-exported: services know of no queue but this
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from flask import Flask
 
 from blueprints import (
+    admin_health,
+    admin_jobs,
     admin_settings,
     api,
     cart,
@@ -19,11 +21,13 @@ from blueprints import (
     webhooks,
 )
 
+COUNTER = (admin_health, admin_jobs, admin_settings)  # each adds its pages to the admin's blueprint
+
 
 def register(app: Flask) -> None:
     """Hang every page into the app; ``/dev/…`` only where nothing is real."""
-    counter = admin_settings  # the admin's blueprint, with the settings page in it
-    for module in (storefront, cart, checkout, orders, webhooks, api, openapi, live, counter, ops):
+    pages = (storefront, cart, checkout, orders, webhooks, api, openapi, live, COUNTER[0], ops)
+    for module in pages:
         app.register_blueprint(module.bp)
     if app.extensions["settings"].embedded:
         app.register_blueprint(dev.bp)

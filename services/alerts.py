@@ -67,7 +67,7 @@ def _sync_failing() -> Alert | None:
         "sync_failing",
         "Syncing with Stripe fails",
         f"{_orders(failing)} could not be brought in step, beside {synced} of the last 24 hours "
-        "that are. Does Stripe answer, and does it accept our key? `flask doctor` asks it.",
+        "that are. Does Stripe answer, and does it accept our key? Ask it: flask doctor.",
         ORDERS_PAGE,
     )
 
@@ -81,7 +81,7 @@ def _webhooks_delayed() -> Alert | None:
         "webhooks_delayed",
         "Events from Stripe wait too long",
         f"{waiting.count} wait, the oldest for {minutes(waiting.oldest_s)}. Is a worker running, "
-        "and what does the event's own error say?",
+        "and what does the event’s own error say?",
         "/admin/webhooks",
         since=now() - timedelta(seconds=waiting.oldest_s) + LONGEST_EVENT_WAIT,
     )
@@ -103,11 +103,13 @@ def _orders_undecided() -> Alert | None:
 
 
 def _worker_silent() -> Alert | None:
-    return _silent("worker", "Events and mails wait until a worker runs again: `flask worker`.")
+    return _silent("worker", "Events and mails wait until one runs again. Start it: flask worker.")
 
 
 def _clock_silent() -> Alert | None:
-    return _silent("clock", "Nothing expires and lost events are not fetched: `flask clock`.")
+    return _silent(
+        "clock", "Nothing expires and lost events are not fetched. Start it: flask clock."
+    )
 
 
 def _books_broken() -> Alert | None:

@@ -103,6 +103,11 @@ def pulse(name: str) -> Pulse | None:
     return Pulse(datetime.fromisoformat(kept["since"]), last, _read_silences(kept))
 
 
+def is_alive(pulse: Pulse | None) -> bool:
+    """Whether it has reported, and is not silent now."""
+    return pulse is not None and now() - pulse.last <= SILENT_AFTER
+
+
 def _note_silence(name: str, start: datetime, end: datetime) -> None:
     row = db.session.scalars(select(Setting).where(Setting.name == _silences_of(name))).one()
     recent = [pair for pair in _read_silences(row.value) if pair[1] > end - SILENCES_KEPT]

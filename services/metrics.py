@@ -194,7 +194,7 @@ def read() -> Figures:
             for lane in sorted({one.lane for one in paid})
         },
         inbox=inbox_waiting(),
-        outbox=_waiting(OutboxMessage, OutboxMessage.created_at),
+        outbox=outbox_waiting(),
         exceptions_open=_exceptions_open(),
         uptime={name: _uptime(name, moment) for name in PROCESSES},
         hours=_hours(moment, orders, events, paid, touched),
@@ -212,6 +212,11 @@ def synced_count(most: int) -> int:
 def inbox_waiting() -> Waiting:
     """Events that are stored and not applied yet."""
     return _waiting(StripeEvent, StripeEvent.received_at)
+
+
+def outbox_waiting() -> Waiting:
+    """Effects that are owed and not carried out yet."""
+    return _waiting(OutboxMessage, OutboxMessage.created_at)
 
 
 def undecided() -> Undecided:

@@ -1,0 +1,72 @@
+"""Lines drawn by the server: the points of an SVG, and the same in words and as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+WIDTH, HEIGHT, EDGE = 240, 60, 3
+
+
+def line(
+    title: str,
+    starts: Sequence[datetime],
+    values: Sequence[float | None],
+    words: Callable[[float | None], str],
+    *,
+    bottom: float = 0.0,
+    top: float,
+    goal: float | None = None,
+) -> dict[str, Any]:
+    """A line of one value per hour. ``bottom`` and ``top`` are shown at least; an hour without a
+    value is a gap, and one between two gaps a dot."""
+    there = [value for value in values if value is not None]
+    low, high = min([bottom, *there]), max([top, *there])
+
+    def height(value: float) -> float:
+        return round(HEIGHT - EDGE - (value - low) / (high - low) * (HEIGHT - 2 * EDGE), 1)
+
+    step = (WIDTH - 2 * EDGE) / max(1, len(values) - 1)
+    spots = [
+        None if value is None else f"{EDGE + number * step:.1f},{height(value)}"
+        for number, value in enumerate(values)
+    ]
+    return {
+        "title": title,
+        "summary": _summary(title, there, words, values),
+        "strokes": [" ".join(run if len(run) > 1 else run * 2) for run in _runs(spots)],
+        "goal_y": None if goal is None else height(goal),
+        "goal": None if goal is None else words(goal),
+        "high": words(high),
+        "low": words(low),
+        "rows": [(start, words(value)) for start, value in zip(starts, values, strict=True)],
+        "is_empty": not there,
+    }
+
+
+def _summary(
+    title: str,
+    there: list[float],
+    words: Callable[[float | None], str],
+    values: Sequence[float | None],
+) -> str:
+    if not there:
+        return f"{title}: nothing in the last 24 hours."
+    now = (
+        f"in the last hour {words(values[-1])}"
+        if values[-1] is not None
+        else ("nothing in the last hour")
+    )
+    return f"{title}: between {words(min(there))} and {words(max(there))}, {now}."
+
+
+def _runs(spots: list[str | None]) -> list[list[str]]:
+    """What hangs together, between the gaps."""
+    runs: list[list[str]] = [[]]
+    for spot in spots:
+        if spot:
+            runs[-1].append(spot)
+        elif runs[-1]:
+            runs.append([])
+    return [run for run in runs if run]
