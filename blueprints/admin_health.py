@@ -19,7 +19,7 @@ __all__ = ["bp"]  # the counter's, with the health page in it
 @bp.get("/health")
 def health() -> str:
     """It reads figures and checks nothing: the books are checked by a press."""
-    figures = metrics.read()
+    figures = metrics.read(by_hour=True)
     standing = alerts.standing()
     return render_template(
         "admin/health.html",

@@ -190,3 +190,30 @@ def test_the_stored_events_can_be_read(shop: DemoShop, visit: Visit, admin: Visi
     expect(row).to_contain_text("Done")
     admin.opens("/admin/exceptions")
     assert admin.headline == "Exceptions"
+
+
+@pytest.mark.accept("D41", "X14")
+@pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no scripts"])
+def test_the_engine_room_shows_how_the_shop_is_and_checks_its_books(
+    shop: DemoShop, visit: Visit, admin_state: Any, scripts: bool
+):
+    maya = visit(shop)
+    maya.buys()
+    maya.sees_paid()
+    owner = visit(shop, storage_state=admin_state, java_script_enabled=scripts)
+    owner.opens("/admin/orders")
+    owner.follows("Health")
+
+    owner.presses("Check the books now")
+
+    owner.sees("They agree")
+    assert owner.headline == "Health"
+    line = owner.page.get_by_role("img", name="Orders in step with Stripe: between")
+    expect(line).to_be_visible()
+    owner.page.get_by_text("As a table").first.click()
+    expect(owner.page.get_by_role("table", name="Orders in step with Stripe")).to_be_visible()
+    owner.follows("Jobs")
+    owner.sees("Worker alive")
+    owner.sees("Clock alive")
+    expect(owner.page.get_by_role("table", name="Workers at the queue")).to_contain_text("embedded")
+    owner.sees("None failed in the last seven days")

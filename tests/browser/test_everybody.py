@@ -143,6 +143,8 @@ def test_no_page_scrolls_sideways_on_a_phone(shop: DemoShop, visit: Visit, admin
         "/admin/orders?q=nothing",
         "/admin/exceptions",
         "/admin/webhooks",
+        "/admin/jobs",
+        "/admin/health",
         "/admin/settings",
         f"/admin/settings?email={long['email']}",
         "/admin/settings?email=maya",

@@ -105,7 +105,7 @@ def test_a_time_is_said_in_the_unit_that_people_would_use(took: float | None, sa
 
 
 def test_a_line_has_gaps_where_nothing_was(sqlite_shop: Shop) -> None:
-    starts = [hour.start for hour in metrics.read().hours][:6]
+    starts = [hour.start for hour in metrics.read(by_hour=True).hours][:6]
 
     chart = line("Time", starts, [0.0, 2.0, None, 4.0, None, 1.0], seconds, top=1.0)
 

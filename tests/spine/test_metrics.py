@@ -130,7 +130,7 @@ def test_the_figures_tell_of_the_last_day(shop: Shop) -> None:
     reconcile.sync_order(by_hand.order_id, Cause("admin", actor="ada@example.com"))
     shop.deliver_and_work()
 
-    told = metrics.read()
+    told = metrics.read(by_hour=True)
 
     assert (told.orders, told.synced, told.undecided.count, told.sync_success) == (3, 3, 0, 1.0)
     assert (told.touched, told.manual_rate) == (1, 1 / 3)
@@ -164,7 +164,7 @@ def test_an_events_time_counts_from_its_arrival_to_its_application(shop: Shop) -
 
 
 def test_an_empty_shop_has_no_figures_and_no_error(shop: Shop) -> None:
-    told = metrics.read()
+    told = metrics.read(by_hour=True)
 
     assert (told.sync_success, told.webhook_success, told.manual_rate) == (None, None, None)
     assert told.uptime == {"worker": None, "clock": None}
@@ -242,7 +242,7 @@ def test_no_figure_is_read_by_walking_what_is_finished(postgres_shop: Shop) -> N
     """With sequential scans made dear, PostgreSQL finds a bounded index for every one of them."""
     buy_and_settle(postgres_shop)
     with statements() as sent:
-        metrics.read()
+        metrics.read(by_hour=True)
         metrics.synced_count(100)
     figures = [(sql, values) for sql, values in sent if "FROM settings" not in sql]
 
