@@ -389,9 +389,9 @@ class Refund(Model):
     stripe_id: Mapped[str | None] = mapped_column(StripeId, unique=True)
     payment_intent: Mapped[str] = mapped_column(StripeId, index=True)
     order_id: Mapped[str | None] = mapped_column(Id, index=True)
-    amount: Mapped[int | None]  # None until Stripe said how much was left
+    amount: Mapped[int | None]  # None until Stripe said how much was left of a surplus
     currency: Mapped[str | None] = mapped_column(Currency)
-    state: Mapped[str] = mapped_column(String(16), default="asked")
+    state: Mapped[str] = mapped_column(String(16), default="asked")  # then Stripe's, or refused
     reason: Mapped[str] = mapped_column(String(200), default="")
     generation: Mapped[int] = mapped_column(default=1)  # of the idempotency key
     version: Mapped[int] = mapped_column(default=1)
@@ -417,7 +417,7 @@ class OrderEvent(Model):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     order_id: Mapped[str] = mapped_column(Id, index=True)
-    kind: Mapped[str] = mapped_column(String(12))  # transition, payment, ignored, note
+    kind: Mapped[str] = mapped_column(String(12))  # transition, payment, refund, ignored, note
     from_status: Mapped[str | None] = mapped_column(String(24))
     to_status: Mapped[str | None] = mapped_column(String(24))
     cause: Mapped[str] = mapped_column(String(16))  # the lane

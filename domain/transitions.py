@@ -42,6 +42,7 @@ class Outcome(StrEnum):
     CANCELLED = "cancelled"  # somebody ended it
     FAILED = "failed"  # the last live leg failed for good
     REFUNDED = "refunded"  # all of it, every refund succeeded
+    REFUND_FAILED = "refund_failed"  # the money of a refunded order came back to the shop
     RETRIED = "retried"
     PACKED = "packed"
     SHIPPED = "shipped"
@@ -95,7 +96,11 @@ TABLE: dict[tuple[Status, Outcome], Move] = {
     (Status.SHIPPED, Outcome.DELIVERED): Move(Status.DELIVERED),
     (Status.PAYMENT_CONFIRMED, Outcome.REFUNDED): Move(Status.CANCELLED),
     (Status.AWAITING_SHIPMENT, Outcome.REFUNDED): Move(Status.CANCELLED),
+    (Status.CANCELLED, Outcome.REFUND_FAILED): Move(Status.PAYMENT_CONFIRMED),
 }
+
+# What ends with the shop's money or its goods where they belong: the attempt stays settled.
+SETTLING = frozenset({Outcome.PAID, Outcome.REFUNDED, Outcome.REFUND_FAILED})
 
 PAID_STATUSES = frozenset(
     {Status.PAYMENT_CONFIRMED, Status.AWAITING_SHIPMENT, Status.SHIPPED, Status.DELIVERED}
@@ -107,6 +112,17 @@ def decide(status: Status, outcome: Outcome) -> Decision:
     return TABLE.get((status, outcome)) or Ignore(
         f"{outcome} changes nothing for an order that is {status}"
     )
+
+
+def judge_refunds(status: Status, *, settled_amount: int, refunded: int) -> Outcome | None:
+    """What refunds have made of an order that was confirmed: an outcome, or None if nothing.
+
+    Amounts in minor units; ``refunded`` sums the refunds that succeeded, so that one still on its
+    way decides nothing.
+    """
+    if settled_amount and refunded >= settled_amount:
+        return Outcome.REFUNDED
+    return Outcome.REFUND_FAILED if status is Status.CANCELLED else None
 
 
 @dataclass(frozen=True, slots=True)

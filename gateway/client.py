@@ -335,15 +335,14 @@ class StripeGateway:
 
     # -- money back
 
-    def refund_rest(self, payment_intent: str, *, row: str, key: str) -> RefundSeen:
-        """Refund what is left of a payment; no amount is given, so that a refund made in the
-        dashboard meanwhile does not change the request. ``row`` is the refund row's id."""
-        refund = self._call(
-            lambda client: client.v1.refunds.create(
-                {"payment_intent": payment_intent, "metadata": {"refund_row": row}},
-                {"idempotency_key": key},
-            )
-        )
+    def refund(self, payment_intent: str, amount: int | None, *, row: str, key: str) -> RefundSeen:
+        """Refund ``amount`` (minor units) of a payment, or with None what is left of it: then none
+        is given, so that a refund made in the dashboard meanwhile does not change the request.
+        ``row`` is the refund row's id."""
+        wish: Any = {"payment_intent": payment_intent, "metadata": {"refund_row": row}}
+        if amount is not None:
+            wish["amount"] = amount
+        refund = self._call(lambda client: client.v1.refunds.create(wish, {"idempotency_key": key}))
         return facts.of_refund(_plain(refund))
 
     def refunds_of(self, payment_intent: str) -> list[RefundSeen]:

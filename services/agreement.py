@@ -9,7 +9,9 @@ from domain.clock import now
 from domain.errors import StripeError
 from domain.facts import LegState
 from domain.money import display
+from extensions import reading
 from gateway import current_gateway
+from services import refunds
 from services.orders import Dossier
 
 
@@ -51,7 +53,8 @@ def of(case: Dossier) -> Agreement | None:
         ledger = current_gateway().standing(leg.stripe_id, intent)
     except StripeError:
         return None
-    refunded = case.order.refunded if case.order else 0
+    with reading():
+        refunded = refunds.at_stripe([settling.payment_intent] if settling else [])
     ours = "paid" if settling else LegState(leg.state).value
     expected = settling.amount if settling else leg.amount
     currency = settling.currency if settling else leg.currency

@@ -25,10 +25,12 @@ from models import (
     OutboxMessage,
     Payment,
     Product,
+    Refund,
     ShopException,
     StockMovement,
     StripeEvent,
 )
+from services import refunds
 
 BEGINNING = datetime(2011, 1, 1, tzinfo=UTC)  # Stripe has taken payments since then
 
@@ -163,8 +165,6 @@ def _payments() -> tuple[int, list[Violation]]:
 
 
 def _is_refunded() -> Any:
-    from models import Refund
-
     refunded = (
         select(func.coalesce(func.sum(Refund.amount), 0))
         .where(Refund.payment_intent == Payment.payment_intent, Refund.state == "succeeded")
@@ -348,6 +348,12 @@ def _ledger() -> tuple[int, list[Violation]]:
     """Stripe's side: each succeeded payment of ours is known here, to the cent, and back."""
     with reading():
         ours = {payment.payment_intent: payment for payment in db.session.scalars(select(Payment))}
+        given_back = _sums(
+            Refund.payment_intent,
+            Refund.amount,
+            Refund.state.in_(refunds.TAKEN),
+            Refund.stripe_id.is_not(None),
+        )
         unmatched = set(
             db.session.scalars(
                 select(ShopException.stripe_id).where(
@@ -379,6 +385,8 @@ def _ledger() -> tuple[int, list[Violation]]:
                         "this is a defect: report it with `flask export`",
                     )
                 )
+            if payment:
+                found += _refunds_differ(intent, given_back.get(intent["id"], 0))
     except StripeError as error:
         found.append(Violation("ledger", "Stripe", error.message, "run it again later"))
         return count, found
@@ -387,6 +395,21 @@ def _ledger() -> tuple[int, list[Violation]]:
         for intent in ours
     ]
     return count, found
+
+
+def _refunds_differ(intent: dict[str, Any], ours: int) -> list[Violation]:
+    """Stripe counts a refund that is on its way as given back, and so do we here."""
+    theirs = (intent.get("latest_charge") or {}).get("amount_refunded", 0)
+    if theirs == ours:
+        return []
+    return [
+        Violation(
+            "refunds",
+            intent["id"],
+            f"Stripe gave back {theirs} {intent['currency']}, here: {ours}",
+            "flask sync --until-quiet",
+        )
+    ]
 
 
 def _of_ours(intents: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:

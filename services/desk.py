@@ -18,6 +18,7 @@ from domain.facts import Fact, LegState
 from domain.money import display
 from domain.strategies import Moment
 from domain.transitions import (
+    SETTLING,
     Effect,
     Move,
     Outcome,
@@ -25,6 +26,7 @@ from domain.transitions import (
     Status,
     decide,
     judge,
+    judge_refunds,
     payment_status,
 )
 from extensions import db
@@ -82,6 +84,9 @@ class Desk:
             case known.RefundSeen():
                 if refunds.record(fact, self.attempt.id):
                     self.changed = True
+                    sum_ = display(fact.amount, fact.currency)
+                    said = f"{fact.refund_id}: {sum_}, {fact.status}"
+                    history.noted(self.attempt.id, "refund", self.cause, said)
                     db.session.flush()
                     settling = [p.payment_intent for p in self.payments if _settles(p)]
                     self.refunded = refunds.sum_of(settling)
@@ -223,20 +228,35 @@ class Desk:
 
     def conclude(self, *, verbose: bool) -> None:
         """Let the table say what the rows amount to, and do what it owes."""
+        was_confirmed = self.attempt.state == "settled"
         outcome = judge(
             due=self.attempt.total,
             settled_amount=self._settling(),
             legs=[leg.view for leg in self.legs],
             cancelling=self.cancelling,
         )
+        if outcome is Outcome.PAID and was_confirmed:  # only refunds change what was paid
+            outcome = self._judge_refunds() or outcome
+        self._decide(outcome, verbose)
+        if self.attempt.state == "settled" and not was_confirmed:  # told of both at once
+            self._decide(self._judge_refunds(), verbose)
+        self._park()
+        self._show()
+
+    def _judge_refunds(self) -> Outcome | None:
+        return judge_refunds(
+            Status(self.attempt.status),
+            settled_amount=self._settling() or 0,
+            refunded=self.refunded,
+        )
+
+    def _decide(self, outcome: Outcome | None, verbose: bool) -> None:
         if outcome:
             decision = decide(Status(self.attempt.status), outcome)
             if isinstance(decision, Move):
                 self._move(outcome, decision)
             elif verbose and not self.changed:
                 self._ignored(decision.why)
-        self._park()
-        self._show()
 
     def _park(self) -> None:
         """Out of the shopper's hands: the bank, or a person here, decides. Meanwhile the shopper
@@ -298,7 +318,7 @@ class Desk:
             self.order = attempts.reach(self.attempt, Moment.PAYMENT, self.cause, self.order)
         before = Status(self.attempt.status)
         self.attempt.status = move.to
-        self.attempt.state = "settled" if outcome is Outcome.PAID else "closed"
+        self.attempt.state = "settled" if outcome in SETTLING else "closed"
         self.attempt.closed_at = now()
         self.changed = True
         history.moved(self.attempt.id, before, move.to, self.cause, detail=str(outcome))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import String, cast, func, or_, select
+from sqlalchemy import String, and_, cast, func, or_, select
 
 from domain.transitions import Status, payment_status
 from extensions import db, reading
@@ -27,9 +27,16 @@ COUNTED_UP_TO = 1000  # a view's count is exact up to here, then "1000+"
 
 VIEWS: dict[str, tuple[str, Any]] = {
     "all": ("All", None),
-    "to-ship": ("To ship", Order.status == Status.PAYMENT_CONFIRMED),
+    "to-ship": (
+        "To ship",
+        Order.status.in_((Status.PAYMENT_CONFIRMED, Status.AWAITING_SHIPMENT)),
+    ),
     "confirming": ("Confirming", Order.status == Status.PENDING_PAYMENT),
-    "ended": ("Not paid", Order.status.in_((Status.CANCELLED, Status.EXPIRED))),
+    "refunds": ("Refunds", Order.refunded > 0),
+    "ended": (
+        "Not paid",
+        and_(Order.status.in_((Status.CANCELLED, Status.EXPIRED)), Order.paid_at.is_(None)),
+    ),
 }
 
 

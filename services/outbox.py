@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from importlib import import_module
 from typing import Any
 
 import structlog
@@ -35,12 +36,21 @@ log = structlog.get_logger()
 LEASE_S = 60  # longer than any one effect takes; a crashed drainer's rows come free after it
 MOST_TRIES = 8
 LONGEST_WAIT_S = 60
-MAIL_KINDS = ("receipt", "receipt_again", "order_links", "payment_failed")
+MAIL_KINDS = (
+    "receipt",
+    "receipt_again",
+    "order_links",
+    "payment_failed",
+    "refunded",
+    "shipped",
+)
 BUDGET_S = 5  # a job stops itself after this and rings again
 
 Result = dict[str, Any]
 Handler = Callable[[OutboxMessage], Result]
 _handlers: dict[str, Handler] = {}
+# Who carries effects out. They settle and owe in turn, so they are found by name, when needed.
+CARRIERS = ("services.payback", "services.receipts")
 
 
 class Unreachable(Exception):
@@ -115,7 +125,7 @@ def _lease() -> OutboxMessage | None:
 
 def _carry_out(message: OutboxMessage) -> bool:
     try:
-        result = _handlers[message.kind](message)
+        result = _handler_of(message.kind)(message)
     except (Unreachable, StripeUnavailable, StripeBusy) as error:
         _try_again(message, error, counts=False)
         return False
@@ -128,6 +138,13 @@ def _carry_out(message: OutboxMessage) -> bool:
     _finish(message, state="done", result=result, done_at=now(), error=None)
     log.info("outbox.done", kind=message.kind, key=message.key)
     return True
+
+
+def _handler_of(kind: str) -> Handler:
+    if kind not in _handlers:
+        for carrier in CARRIERS:
+            import_module(carrier)
+    return _handlers[kind]
 
 
 def _try_again(message: OutboxMessage, error: Exception, *, counts: bool) -> None:

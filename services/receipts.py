@@ -22,7 +22,7 @@ def send_again(order_id: str) -> None:
     """The shopper asks for the receipt again; at most one per minute, whoever presses how often."""
     with atomic() as session:
         order = session.scalar(select(Order).where(Order.id == order_id))
-        if order and order.is_paid:
+        if order and order.paid_at:  # also one that was refunded since
             minute = now().strftime("%Y%m%dT%H%M")
             outbox.owe("receipt_again", f"{order_id}:{minute}", order_id=order_id)
 
@@ -52,7 +52,7 @@ def send_failure(message: OutboxMessage) -> outbox.Result:
     if email is None:
         return {"not_sent": "the person is forgotten"}
     number = orders.number(order) if order else None
-    mail_ = _addressed(message, email, f"The payment for {_called(number)} did not go through")
+    mail_ = addressed(message, email, f"The payment for {_called(number)} did not go through")
     origin = current_app.extensions["settings"].public_origin
     link = origin + (links.path(order) if order else f"/orders/{attempt.id}")
     about = {"number": number, "link": link, "shop": shop.IDENTITY}
@@ -73,7 +73,7 @@ def send_order_links(message: OutboxMessage) -> outbox.Result:
         ).all()
     origin = current_app.extensions["settings"].public_origin
     listed = [(orders.number(one), one.created_at, origin + links.path(one)) for one in found]
-    mail_ = _addressed(message, order.email, "Your orders")
+    mail_ = addressed(message, order.email, "Your orders")
     mail_.set_content(render_template("email/links.txt", orders=listed, shop=shop.IDENTITY))
     return mail.send(mail_)
 
@@ -99,7 +99,7 @@ def compose(message: OutboxMessage) -> EmailMessage:
         "link": settings.public_origin + links.path(order),
         "shop": shop.IDENTITY,
     }
-    mail_ = _addressed(message, order.email, f"Your receipt for order {about['number']}")
+    mail_ = addressed(message, order.email, f"Your receipt for order {about['number']}")
     mail_.set_content(render_template("email/receipt.txt", **about))
     mail_.add_alternative(render_template("email/receipt.html", **about), subtype="html")
     return mail_
@@ -109,7 +109,8 @@ def _called(number: str | None) -> str:
     return f"order {number}" if number else "your order"
 
 
-def _addressed(message: OutboxMessage, email: str | None, subject: str) -> EmailMessage:
+def addressed(message: OutboxMessage, email: str | None, subject: str) -> EmailMessage:
+    """An empty message to somebody, with a Message-ID that never changes."""
     settings = current_app.extensions["settings"]
     host = urlsplit(settings.public_origin).hostname
     mail_ = EmailMessage()

@@ -1,19 +1,230 @@
-"""Money back. One row per refund; only a row with Stripe's id counts."""
+"""Money back. One row per refund; only a row with Stripe's id counts as money that went back.
+
+``ask`` is the counter's way in; ``owe`` is the shop's own, for a payment that was too much. Both
+only note what is owed; ``services.payback`` carries it out.
+"""
 
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
+from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import ColumnElement, func, select, update
 
 from domain.clock import now
-from domain.errors import StripeRefused, StripeReplayedFailure
+from domain.errors import NotFound, ShopError
 from domain.facts import RefundSeen
-from extensions import atomic, db, insert_once, reading
-from gateway import current_gateway
-from models import OutboxMessage, Refund
-from services import attempts, outbox
+from domain.money import LARGEST_AMOUNT, display
+from extensions import atomic, db, insert_once, reading, retrying
+from models import AuditEntry, Order, OrderItem, Payment, Refund, StockMovement
+from services import attempts, history, outbox, stock
+from services.causes import Cause
 from services.exceptions import open_exception
+
+# A refund in one of these states takes its part of the payment: the money went, or is on its way.
+TAKEN = ("asked", "pending", "requires_action", "succeeded")
+ON_ITS_WAY = ("asked", "pending", "requires_action")
+LONGEST_REASON = 200
+LONGEST_KEY = 64
+
+
+class NotARefund(ShopError):
+    """Something in the form cannot be refunded or put back as it stands; ``field`` says what."""
+
+    code = "refund_invalid"
+    http_status = 422
+    headline = "Nothing was refunded"
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class NothingToRefund(ShopError):
+    """There is no money of this order to give back."""
+
+    code = "nothing_to_refund"
+    http_status = 409
+    headline = "Nothing was refunded"
+
+
+class MoreThanIsLeft(ShopError):
+    """The refunds that were asked for would together be more than was paid."""
+
+    code = "refund_above_left"
+    http_status = 409
+    headline = "Nothing was refunded"
+
+    def __init__(self, wanted: int, left: int, currency: str) -> None:
+        self.left = left
+        super().__init__(
+            f"{display(wanted, currency)} is more than is left: {display(left, currency)} of this "
+            "payment can still be refunded."
+        )
+
+
+class KeyUsed(ShopError):
+    """The same form was sent before, with something else in it."""
+
+    code = "refund_key_used"
+    http_status = 409
+    headline = "This form was sent before"
+
+    def __init__(self, amount: int, currency: str) -> None:
+        super().__init__(
+            f"It asked for {display(amount, currency)}, and that refund stands. Open the form anew "
+            "to refund more."
+        )
+
+
+@retrying
+def ask(
+    order_id: str,
+    amount: int | None,
+    restock: Mapping[int, int],
+    *,
+    reason: str,
+    actor: str,
+    key: str,
+    currency: str | None = None,
+) -> Refund:
+    """Ask for a refund of an order's payment; the outbox carries it out.
+
+    ``amount`` in minor units, None for all that is left; ``restock`` says how many units of which
+    order item go back on the shelf, and nothing else does. ``key`` comes with the form: the same
+    one is the same refund, so that a double click asks once. Raises NotFound, NotARefund,
+    NothingToRefund, MoreThanIsLeft, KeyUsed; then nothing was written.
+    """
+    reason = reason.strip()
+    if not reason or len(reason) > LONGEST_REASON:
+        raise NotARefund("reason", f"Say why, in 1 to {LONGEST_REASON} characters.")
+    if not 8 <= len(key) <= LONGEST_KEY:
+        raise NotARefund("key", "This form lost its key. Open it anew.")
+    with atomic() as session:
+        attempt = attempts.lock(order_id)  # two who ask at once see each other's rows
+        order = attempts.order_of(order_id)
+        if attempt is None or order is None:
+            raise NotFound("There is no such order.")
+        row_id = str(uuid.uuid5(uuid.NAMESPACE_OID, f"refund:{order_id}:{key}"))
+        known = session.scalar(select(Refund).where(Refund.id == row_id))
+        if known:
+            if amount not in (None, known.amount):
+                raise KeyUsed(known.amount or 0, known.currency or order.currency)
+            return known
+        payment = settling_payment(order_id)
+        amount = _checked(amount, payment, currency)
+        lines = _checked_lines(order, restock)
+        row = Refund(
+            id=row_id,
+            payment_intent=payment.payment_intent,
+            order_id=order_id,
+            amount=amount,
+            currency=payment.currency,
+            state="asked",
+            reason=reason,
+            created_at=now(),
+        )
+        session.add(row)
+        order.version += 1
+        outbox.owe(
+            "refund",
+            row_id,
+            order_id=order_id,
+            reason=reason,
+            payment_intent=payment.payment_intent,
+            amount=amount,
+        )
+        _write_down(order_id, row, lines, actor)
+        session.flush()
+        stock.restock(lines, order_id=order_id, reason=reason, actor=actor)
+        return row
+
+
+def _checked(amount: int | None, payment: Payment, currency: str | None) -> int:
+    """The amount, if this payment can still give it back."""
+    if currency is not None and currency.lower() != payment.currency:
+        paid_in = payment.currency.upper()
+        raise NotARefund("amount", f"This order was paid in {paid_in}, and is refunded in it.")
+    left = left_of(payment)
+    if left <= 0:
+        raise NothingToRefund("All of this payment has been refunded, or is on its way back.")
+    if amount is None:
+        return left
+    if not 1 <= amount <= LARGEST_AMOUNT:
+        raise NotARefund("amount", "The amount must be more than nothing.")
+    if amount > left:
+        raise MoreThanIsLeft(amount, left, payment.currency)
+    return amount
+
+
+def settling_payment(order_id: str) -> Payment:
+    """The payment that paid for an order. Raises NothingToRefund."""
+    for payment in attempts.payments_of(order_id):
+        if payment.role == "settles":
+            return payment
+    raise NothingToRefund("This order is not paid, so there is nothing to give back.")
+
+
+def left_of(payment: Payment) -> int:
+    """What can still be refunded of a payment, minor units; call it under the attempt's lock to
+    decide by it."""
+    return payment.amount - _sum(
+        Refund.payment_intent == payment.payment_intent, Refund.state.in_(TAKEN)
+    )
+
+
+def _checked_lines(order: Order, restock: Mapping[int, int]) -> list[stock.Line]:
+    """What goes back on the shelf, never more than was bought of it."""
+    if not restock:
+        return []
+    items = {item.id: item for item in order.items}
+    back = restocked(order.id)
+    lines = []
+    for item_id, quantity in restock.items():
+        item = items.get(item_id)
+        if item is None:
+            raise NotARefund("restock", "One of the lines is not of this order.")
+        most = restockable(item, back)
+        if not 0 <= quantity <= most:
+            raise NotARefund("restock", f"{item.title}: from 0 to {most} can be put back in stock.")
+        if quantity:
+            lines.append(
+                {
+                    "product_id": item.product_id,
+                    "sku": item.sku,
+                    "title": item.title,
+                    "quantity": quantity,
+                }
+            )
+    return lines
+
+
+def restockable(item: OrderItem, back: Mapping[int, int]) -> int:
+    """How many units of a line may still go back on the shelf; ``back`` is what already did."""
+    if item.product_id is None:
+        return 0
+    return item.quantity - back.get(item.product_id, 0)
+
+
+def restocked(order_id: str) -> dict[int, int]:
+    """Units that went back on the shelf, by product."""
+    rows = db.session.execute(
+        select(StockMovement.product_id, func.sum(StockMovement.quantity))
+        .where(StockMovement.order_id == order_id, StockMovement.kind == "restocked")
+        .group_by(StockMovement.product_id)
+    )
+    return {row[0]: int(row[1]) for row in rows}
+
+
+def _write_down(order_id: str, row: Refund, lines: list[stock.Line], actor: str) -> None:
+    wanted = display(row.amount or 0, row.currency or "")
+    said = f"{wanted} asked for: {row.reason}"
+    if lines:
+        put_back = ", ".join(f"{line['quantity']} × {line['title']}" for line in lines)
+        said += f" (back in stock: {put_back})"
+    history.noted(order_id, "refund", Cause("admin", actor=actor), said)
+    db.session.add(AuditEntry(actor=actor, action="refunded", subject=order_id, detail=said))
 
 
 def owe(payment_intent: str, order_id: str, reason: str) -> None:
@@ -33,7 +244,8 @@ def versions(payment_intent: str) -> dict[str, int]:
 def record(fact: RefundSeen, order_id: str) -> bool:
     """Write one refund down, in the row that asked for it if there is one; says if it changed.
 
-    Call it under the attempt's lock."""
+    Call it under the attempt's lock. The shopper is told once that it succeeded, and a person here
+    once that it failed."""
     row = db.session.scalar(select(Refund).where(Refund.stripe_id == fact.refund_id))
     if row is None and fact.our_row:
         row = db.session.get(Refund, fact.our_row)
@@ -43,71 +255,83 @@ def record(fact: RefundSeen, order_id: str) -> bool:
     seen = (fact.refund_id, fact.amount, fact.currency, fact.status)
     if (row.stripe_id, row.amount, row.currency, row.state) == seen:
         return False
-    if row.state == "succeeded" and fact.status in ("failed", "canceled"):
-        open_exception(
-            "refund_failed",
-            fact.refund_id,
-            "A refund that had succeeded was given back by the bank. The shopper was not repaid.",
-            order_id=order_id,
-            amount=fact.amount,
-            currency=fact.currency,
-        )
+    if fact.status != row.state:
+        _tell(row, fact, order_id)
     row.stripe_id, row.amount, row.currency, row.state = seen
     row.order_id = order_id
     row.version = (row.version or 0) + 1
     return True
 
 
-def sum_of(payment_intents: list[str]) -> int:
-    """Succeeded refunds of these payments, minor units."""
-    if not payment_intents:
-        return 0
-    return (
-        db.session.scalar(
-            select(func.coalesce(func.sum(Refund.amount), 0)).where(
-                Refund.payment_intent.in_(payment_intents), Refund.state == "succeeded"
-            )
+def _tell(row: Refund, fact: RefundSeen, order_id: str) -> None:
+    if fact.status == "succeeded":
+        outbox.owe("refunded", row.id, order_id=order_id)
+    elif fact.status == "failed" or (fact.status == "canceled" and row.state == "succeeded"):
+        why = (
+            "A refund that had succeeded was given back by the bank. The shopper was not repaid."
+            if row.state == "succeeded"
+            else "The bank did not take this refund. The shopper was not repaid."
         )
-        or 0
+        open_exception(
+            "refund_failed",
+            fact.refund_id,
+            why,
+            order_id=order_id,
+            amount=fact.amount,
+            currency=fact.currency,
+        )
+
+
+def refuse(row_id: str, order_id: str, why: str) -> None:
+    """Stripe will not make this refund: its part of the payment is free again, and a person is
+    told. Call it under the attempt's lock; safe to repeat."""
+    row = db.session.scalar(select(Refund).where(Refund.id == row_id))
+    if row is None or row.state != "asked":
+        return
+    row.state = "refused"
+    row.version += 1
+    history.noted(order_id, "refund", Cause("refund"), f"Stripe refused it: {why}")
+    open_exception(
+        "refund_failed",
+        row.id,
+        f"Stripe refused this refund: {why} What was put back in stock for it stays there.",
+        order_id=order_id,
+        amount=row.amount,
+        currency=row.currency,
     )
 
 
-@outbox.handles("refund")
-def carry_out(message: OutboxMessage) -> outbox.Result:
-    """Refund what is left of a payment. The row and its key are committed before the call, and the
-    row's id follows from the message, so that asking again asks for the same refund."""
-    intent, order_id = message.key, message.order_id or ""
-    row = _row(message)
-    with reading():
-        before = versions(intent)
-    try:
-        facts = [_ask(row)]
-    except StripeReplayedFailure:
-        # The key repeats a failure. Was the refund made all the same? If not, a new key may ask.
-        facts = current_gateway().refunds_of(intent)
-        if row.id not in [fact.our_row for fact in facts]:
-            _next_generation(row)
-            raise
-    except StripeRefused:
-        # Usually: nothing left to refund, because somebody did it in the dashboard. Look.
-        facts = current_gateway().refunds_of(intent)
-        if not facts:
-            raise
-    with atomic():
-        attempts.lock(order_id)
-        if versions(intent) == before:  # else an event has told us more than this answer knows
-            for fact in facts:
-                record(fact, order_id)
-    return {"refunds": [fact.refund_id for fact in facts]}
+def sum_of(payment_intents: list[str]) -> int:
+    """Succeeded refunds of these payments, minor units."""
+    return _sum(Refund.payment_intent.in_(payment_intents), Refund.state == "succeeded")
 
 
-def _row(message: OutboxMessage) -> Refund:
-    row_id = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{message.kind}:{message.key}"))
+def at_stripe(payment_intents: list[str]) -> int:
+    """What Stripe counts as refunded of these payments, minor units: also what is on its way."""
+    return _sum(
+        Refund.payment_intent.in_(payment_intents),
+        Refund.state.in_(TAKEN),
+        Refund.stripe_id.is_not(None),
+    )
+
+
+def _sum(*where: ColumnElement[bool]) -> int:
+    return db.session.scalar(select(func.coalesce(func.sum(Refund.amount), 0)).where(*where)) or 0
+
+
+def row_of(message: Any) -> Refund:
+    """The row that a message asks for, committed before Stripe is called. The id of one that the
+    shop itself owes follows from the message, so that asking again asks for the same refund."""
+    intent = message.payload.get("payment_intent")
+    row_id = message.key
+    if intent is None:
+        intent = message.key
+        row_id = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{message.kind}:{message.key}"))
     with atomic() as session:
         insert_once(
             Refund,
             id=row_id,
-            payment_intent=message.key,
+            payment_intent=intent,
             order_id=message.order_id,
             state="asked",
             reason=message.payload["reason"],
@@ -118,12 +342,8 @@ def _row(message: OutboxMessage) -> Refund:
         return session.scalars(select(Refund).where(Refund.id == row_id)).one()
 
 
-def _ask(row: Refund) -> RefundSeen:
-    key = f"refund:{row.id}:g{row.generation}"
-    return current_gateway().refund_rest(row.payment_intent, row=row.id, key=key)
-
-
-def _next_generation(row: Refund) -> None:
+def next_generation(row: Refund) -> None:
+    """The next call asks under a new key; only after Stripe was searched (rule R2)."""
     with atomic() as session:
         session.execute(
             update(Refund)
@@ -131,12 +351,16 @@ def _next_generation(row: Refund) -> None:
             .values(generation=row.generation + 1)
             .execution_options(synchronize_session=False)
         )
+        row.generation += 1
 
 
 def of_order(order_id: str) -> list[Refund]:
+    """Oldest first."""
     with reading():
         return list(
             db.session.scalars(
-                select(Refund).where(Refund.order_id == order_id).order_by(Refund.created_at)
+                select(Refund)
+                .where(Refund.order_id == order_id)
+                .order_by(Refund.created_at, Refund.id)
             )
         )

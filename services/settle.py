@@ -50,7 +50,8 @@ class Look:
 
     facts: list[Fact] = field(default_factory=list)
     versions: dict[int, int] = field(default_factory=dict)
-    refunds: dict[str, int] | None = None  # of the payment whose refunds were read
+    refunds_of: str | None = None  # the payment whose refunds were read
+    refunds: dict[str, int] | None = None  # their versions before
 
 
 def settle(
@@ -63,6 +64,7 @@ def settle(
     replacing: int | None = None,
     payment_ui: str | None = None,
     quick: bool = False,
+    refunds_of: str | None = None,
 ) -> Settled | None:
     """Apply ``news`` and, if asked for, a fresh ``look`` at the attempt's live legs.
 
@@ -70,20 +72,23 @@ def settle(
     ``replacing`` names a leg (our row's id): it and older ones are closed at Stripe, and a new one
     takes its place if nothing was ever paid, to be paid by ``payment_ui`` (else in the same way);
     it changes nothing once somebody else has replaced it.
-    ``quick`` waits 3 s instead of 10 s for Stripe. None if there is no such attempt. Raises the
+    ``quick`` waits 3 s instead of 10 s for Stripe. ``refunds_of`` names a payment whose refunds are
+    read afresh, as news of one asks for. None if there is no such attempt. Raises the
     Stripe errors of ``domain.errors``, and for a retry OutOfStock, ProductUnavailable, Conflict;
     then nothing was changed here and it may be called again.
     """
+    refunds_of = refunds_of or (news.refunds_of if news else None)
     for _ in range(LOOKS):
         seen = Look(facts=list(news.facts) if news else [])
         try:
             if look or end or replacing or (news and news.must_look):
                 overdue = cause.lane == EXPIRY.lane  # a retry may have given more time meanwhile
                 _look(attempt_id, seen, end=end, overdue=overdue, replacing=replacing, quick=quick)
-            if news and news.refunds_of:
+            if refunds_of:
+                seen.refunds_of = refunds_of
                 with reading():
-                    seen.refunds = refunds.versions(news.refunds_of)
-                seen.facts += current_gateway().refunds_of(news.refunds_of)
+                    seen.refunds = refunds.versions(refunds_of)
+                seen.facts += current_gateway().refunds_of(refunds_of)
             cancelling = end and cause.lane != EXPIRY.lane
             renewing = (replacing, payment_ui) if replacing else None
             return _apply(attempt_id, cause, seen, news, cancelling=cancelling, renewing=renewing)
@@ -164,7 +169,8 @@ def _apply(
         desk = Desk(attempt, cause, cancelling)
         if desk.is_overtaken(seen.versions):
             raise Overtaken
-        if news and news.refunds_of and refunds.versions(news.refunds_of) != seen.refunds:
+        refunded = seen.refunds_of or (news.refunds_of if news else None)
+        if refunded and refunds.versions(refunded) != seen.refunds:
             raise Overtaken
         for fact in seen.facts:
             desk.take(fact)

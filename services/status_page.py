@@ -185,7 +185,7 @@ def describe(
 
 def _state(case: orders.Dossier, waited: float) -> str:
     attempt = case.attempt
-    if attempt.status in PAID_STATUSES:
+    if attempt.status in PAID_STATUSES or attempt.state == "settled":  # also when refunded since
         return "paid"
     if any(payment.role in ("mismatch", "surplus") for payment in case.payments):
         return "needs_us"

@@ -10,9 +10,10 @@ from typing import Any
 
 from sqlalchemy import bindparam, select, update
 
+from domain.clock import now
 from domain.errors import OutOfStock, ProductUnavailable
 from extensions import db
-from models import Product
+from models import Product, StockMovement
 
 Line = dict[str, Any]
 
@@ -25,6 +26,7 @@ _RELEASE = _ONE.where(_c.held >= _n).values(held=_c.held - _n)
 _SELL = _ONE.where(_c.held >= _n).values(
     on_hand=_c.on_hand - _n, held=_c.held - _n, sold=_c.sold + _n
 )
+_RESTOCK = _ONE.where(_c.sold >= _n).values(on_hand=_c.on_hand + _n, sold=_c.sold - _n)
 
 
 def hold(lines: Iterable[Line]) -> None:
@@ -55,6 +57,27 @@ def release(lines: Iterable[Line]) -> None:
 def sell(lines: Iterable[Line]) -> None:
     """Held units leave the house."""
     _move(_SELL, lines)
+
+
+def restock(lines: Iterable[Line], *, order_id: str, reason: str, actor: str) -> None:
+    """Sold units of an order come back on the shelf, each line with a movement that says why."""
+    lines = list(lines)
+    if not lines:
+        return
+    db.session.add_all(
+        StockMovement(
+            product_id=line["product_id"],
+            kind="restocked",
+            quantity=line["quantity"],
+            reason=reason,
+            order_id=order_id,
+            actor=actor[:120],
+            at=now(),
+        )
+        for line in lines
+    )
+    db.session.flush()
+    _move(_RESTOCK, lines)
 
 
 def _move(statement: Any, lines: Iterable[Line]) -> None:
