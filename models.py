@@ -398,6 +398,21 @@ class Refund(Model):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
 
 
+class Shipment(Model):
+    """A parcel that left the house; ``lines`` are ``[{item, sku, title, quantity}]``, where
+    ``item`` is the id of the order's line."""
+
+    __tablename__ = "shipments"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    order_id: Mapped[str] = mapped_column(ForeignKey("orders.id"), index=True)
+    carrier: Mapped[str] = mapped_column(String(60))
+    tracking: Mapped[str] = mapped_column(String(120), default="")
+    lines: Mapped[list[dict[str, Any]]] = mapped_column(Json)
+    actor: Mapped[str] = mapped_column(String(120))
+    at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+
+
 class OrderEvent(Model):
     """History. Replaying the ``transition`` rows of an order gives its present status.
 
@@ -417,7 +432,7 @@ class OrderEvent(Model):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     order_id: Mapped[str] = mapped_column(Id, index=True)
-    kind: Mapped[str] = mapped_column(String(12))  # transition, payment, refund, ignored, note
+    kind: Mapped[str] = mapped_column(String(12))  # transition, payment, refund, parcel, …
     from_status: Mapped[str | None] = mapped_column(String(24))
     to_status: Mapped[str | None] = mapped_column(String(24))
     cause: Mapped[str] = mapped_column(String(16))  # the lane

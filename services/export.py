@@ -25,6 +25,7 @@ from models import (
     Payment,
     Product,
     Refund,
+    Shipment,
     ShopException,
     StockMovement,
     StripeEvent,
@@ -144,6 +145,13 @@ def _refunds() -> Iterator[Row]:
     )
 
 
+def _shipments() -> Iterator[Row]:
+    s = Shipment
+    yield from _rows(
+        s, id=s.id, order=s.order_id, carrier=s.carrier, tracking=s.tracking, lines=s.lines, at=s.at
+    )
+
+
 def _exceptions() -> Iterator[Row]:
     e = ShopException
     yield from _rows(
@@ -215,6 +223,7 @@ KINDS = {
     "leg": _legs,
     "payment": _payments,
     "refund": _refunds,
+    "shipment": _shipments,
     "exception": _exceptions,
     "stock": _stock,
     "event": _events,

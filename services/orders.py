@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -16,6 +16,7 @@ from models import (
     OrderEvent,
     OrderItem,
     Payment,
+    Shipment,
     ShopException,
     StripeEvent,
     StripeLeg,
@@ -49,6 +50,7 @@ class Dossier:
     items: list[OrderItem]
     legs: list[StripeLeg]
     payments: list[Payment]
+    shipments: list[Shipment] = field(default_factory=list)
     unsure: bool = False  # Stripe was asked and did not answer: what we know may be old
 
     def is_paid_through(self, intent: str) -> bool:
@@ -127,7 +129,19 @@ def dossier(attempt_id: str | None) -> Dossier | None:
                     select(Payment).where(Payment.attempt_id == attempt_id).order_by(Payment.id)
                 )
             ),
+            _parcels(order),
         )
+
+
+def _parcels(order: Order | None) -> list[Shipment]:
+    """A waiting page asks often, and has none: only what was packed can have been sent."""
+    if order is None or order.status in (Status.PENDING_PAYMENT, Status.PAYMENT_CONFIRMED):
+        return []
+    return list(
+        db.session.scalars(
+            select(Shipment).where(Shipment.order_id == order.id).order_by(Shipment.id)
+        )
+    )
 
 
 def id_of_session(session_id: str) -> str | None:

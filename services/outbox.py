@@ -50,7 +50,7 @@ Result = dict[str, Any]
 Handler = Callable[[OutboxMessage], Result]
 _handlers: dict[str, Handler] = {}
 # Who carries effects out. They settle and owe in turn, so they are found by name, when needed.
-CARRIERS = ("services.payback", "services.receipts")
+CARRIERS = ("services.payback", "services.receipts", "services.shipping")
 
 
 class Unreachable(Exception):

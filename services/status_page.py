@@ -12,7 +12,7 @@ from domain.clock import now
 from domain.facts import LegState
 from domain.money import display
 from domain.transitions import PAID_STATUSES, PaymentStatus, Status
-from models import CheckoutAttempt
+from models import CheckoutAttempt, Shipment
 from services import checkout, orders, settings, snapshots
 
 # Seconds between the polls of a waiting page: quick while a person watches, then patient.
@@ -342,15 +342,24 @@ def _steps(case: orders.Dossier, state: str, paid: Any) -> list[Step]:
     if state == "paid":
         status = case.attempt.status if case.order is None else case.order.status
         shipped = status in (Status.SHIPPED, Status.DELIVERED)
+        parcels = [_parcel(parcel) for parcel in case.shipments]
         how = f"{paid.method}." if paid and paid.method else "Thank you."
         received = Step("Payment received", how, "done")
         if case.order and case.order.payment_status == PaymentStatus.REFUNDED:
-            return [placed, received, Step("Refunded", "All of it.", "done")]
+            sent = [Step("Shipped", text, "done") for text in parcels]
+            return [placed, received, *sent, Step("Refunded", "All of it.", "done")]
+        if parcels and not shipped:
+            parcels.append("The rest follows in another parcel.")
+        arrived = status == Status.DELIVERED
         return [
             placed,
             received,
             Step("Packing", "We pack on the next working day.", "done" if shipped else "now"),
-            Step("Shipped", "Tracking link by e-mail.", "now" if shipped else "todo"),
+            Step(
+                "Delivered" if arrived else "Shipped",
+                " ".join(parcels) or "Tracking number by e-mail.",
+                "done" if arrived else "now" if shipped else "todo",
+            ),
         ]
     ended = state in ("failed", "expired", "cancelled")
     payment = (
@@ -359,6 +368,13 @@ def _steps(case: orders.Dossier, state: str, paid: Any) -> list[Step]:
         else Step("Confirming payment", "With your bank.", "now")
     )
     return [placed, payment, Step("Packing", "", "todo"), Step("Shipped", "", "todo")]
+
+
+def _parcel(parcel: Shipment) -> str:
+    """``DHL 00340, sent 3 Dec: 1 × Desk lamp.``"""
+    what = ", ".join(f"{line['quantity']} × {line['title']}" for line in parcel.lines)
+    carrier = f"{parcel.carrier} {parcel.tracking}".strip()
+    return f"{carrier}, sent {parcel.at.day} {parcel.at:%b}: {what}."
 
 
 @dataclass(frozen=True, slots=True)

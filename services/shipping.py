@@ -1,0 +1,231 @@
+"""Parcels: packed, sent in one or in several, delivered. One step at a time, as the table says.
+
+A step names the version of the order that its page showed, so that a second press, or somebody
+else's, is told what happened instead of doing it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from flask import current_app, render_template
+from sqlalchemy import select
+
+from domain.clock import now
+from domain.errors import Conflict, NotFound, ShopError
+from domain.transitions import Ignore, Outcome, Status, decide
+from extensions import atomic, db, reading, retrying
+from models import (
+    AuditEntry,
+    CheckoutAttempt,
+    Order,
+    OrderEvent,
+    OrderItem,
+    OutboxMessage,
+    Shipment,
+)
+from services import attempts, history, links, mail, orders, outbox, receipts, refunds, shop
+from services.causes import Cause
+
+LONGEST_CARRIER, LONGEST_TRACKING = 60, 120
+
+
+class NotAParcel(ShopError):
+    """What was to be sent cannot be sent like that."""
+
+    code = "shipment_invalid"
+    http_status = 422
+    headline = "Nothing was sent"
+
+
+class Overtaken(Conflict):
+    """The order is no longer as the page showed it."""
+
+    code = "order_changed"
+    headline = "This order changed while you were looking at it"
+
+
+@retrying
+def pack(order_id: str, *, actor: str, version: int | None) -> None:
+    """Take a paid order to the packing table. Raises NotFound, Overtaken, Conflict."""
+    with atomic():
+        attempt, order = _opened(order_id, version)
+        _move(attempt, order, Outcome.PACKED, actor)
+
+
+@retrying
+def ship(
+    order_id: str,
+    units: Mapping[int, int],
+    *,
+    carrier: str,
+    tracking: str,
+    actor: str,
+    version: int | None,
+) -> None:
+    """Send a parcel with so many ``units`` of these order items; the order is shipped once nothing
+    of it is left to send. Without units it only says so, where the rest went back on the shelf.
+
+    Raises NotFound, NotAParcel, Overtaken, Conflict; then nothing was written.
+    """
+    if len(carrier) > LONGEST_CARRIER or len(tracking) > LONGEST_TRACKING:
+        raise NotAParcel("Carrier or tracking number is too long.")
+    with atomic() as session:
+        attempt, order = _opened(order_id, version)
+        _must_lead_somewhere(order, Outcome.SHIPPED)
+        left = left_to_ship(order, parcels_of(order_id))
+        lines = _packed(order, units, left)
+        rest = sum(left.values()) - sum(line["quantity"] for line in lines)
+        if not lines and rest:
+            raise NotAParcel("Choose what is in the parcel.")
+        if lines:
+            if not carrier:
+                raise NotAParcel("Say who carries the parcel.")
+            parcel = Shipment(
+                order_id=order_id,
+                carrier=carrier,
+                tracking=tracking,
+                lines=lines,
+                actor=actor[:120],
+                at=now(),
+            )
+            session.add(parcel)
+            session.flush()
+            outbox.owe("shipped", str(parcel.id), order_id=order_id, is_last=rest == 0)
+            _write_down(order, "sent", f"{_listed(lines)} with {carrier} {tracking}".strip(), actor)
+        if rest == 0:
+            _move(attempt, order, Outcome.SHIPPED, actor)
+        else:
+            order.version += 1
+
+
+@retrying
+def deliver(order_id: str, *, actor: str, version: int | None) -> None:
+    """All of it has arrived. Raises NotFound, Overtaken, Conflict."""
+    with atomic():
+        attempt, order = _opened(order_id, version)
+        _move(attempt, order, Outcome.DELIVERED, actor)
+
+
+def _opened(order_id: str, version: int | None) -> tuple[CheckoutAttempt, Order]:
+    """The locked attempt and its order, if it is still as the page showed it."""
+    attempt = attempts.lock(order_id)
+    order = attempts.order_of(order_id)
+    if attempt is None or order is None:
+        raise NotFound("There is no such order.")
+    if version != order.version:
+        raise Overtaken(f"Nothing was done. {_last_deed(order_id)}Look at it again below.")
+    return attempt, order
+
+
+def _last_deed(order_id: str) -> str:
+    last = db.session.scalar(
+        select(OrderEvent)
+        .where(OrderEvent.order_id == order_id, OrderEvent.actor != "")
+        .order_by(OrderEvent.id.desc())
+        .limit(1)
+    )
+    if last is None:
+        return ""
+    what = f"moved it to {last.to_status}".replace("_", " ") if last.to_status else last.detail
+    minutes = max(round((now() - last.at).total_seconds() / 60), 0)
+    return f"{last.actor}, {minutes} min ago: {what}. "
+
+
+def _must_lead_somewhere(order: Order, outcome: Outcome) -> Status:
+    decision = decide(Status(order.status), outcome)
+    if isinstance(decision, Ignore):
+        is_now = order.status.replace("_", " ")
+        raise Conflict(f"This order is {is_now}: it cannot be {outcome} now.")
+    return decision.to
+
+
+def _move(attempt: CheckoutAttempt, order: Order, outcome: Outcome, actor: str) -> None:
+    to = _must_lead_somewhere(order, outcome)
+    before = Status(order.status)
+    attempt.status = order.status = to
+    order.version += 1
+    history.moved(order.id, before, to, Cause("admin", actor=actor), detail=str(outcome))
+    db.session.add(AuditEntry(actor=actor, action=str(outcome), subject=order.id))
+
+
+def _write_down(order: Order, action: str, said: str, actor: str) -> None:
+    history.noted(order.id, "parcel", Cause("admin", actor=actor), said)
+    db.session.add(AuditEntry(actor=actor, action=action, subject=order.id, detail=said))
+
+
+def _packed(
+    order: Order, units: Mapping[int, int], left: Mapping[int, int]
+) -> list[dict[str, Any]]:
+    items = {item.id: item for item in order.items}
+    lines: list[dict[str, Any]] = []
+    for item_id, quantity in units.items():
+        item = items.get(item_id)
+        if item is None:
+            raise NotAParcel("One of the lines is not of this order.")
+        if not 0 <= quantity <= left[item_id]:
+            raise NotAParcel(f"{item.title}: from 0 to {left[item_id]} can be sent.")
+        if quantity:
+            lines.append(
+                {"item": item.id, "sku": item.sku, "title": item.title, "quantity": quantity}
+            )
+    return lines
+
+
+def left_to_ship(order: Order, parcels: Iterable[Shipment]) -> dict[int, int]:
+    """Units of each order item that are yet to be sent: what went back on the shelf is not."""
+    back = refunds.restocked(order.id)
+    sent: dict[int, int] = {}
+    for parcel in parcels:
+        for line in parcel.lines:
+            sent[line["item"]] = sent.get(line["item"], 0) + line["quantity"]
+    return {
+        item.id: max(item.quantity - sent.get(item.id, 0) - _back(item, back), 0)
+        for item in order.items
+    }
+
+
+def _back(item: OrderItem, back: Mapping[int, int]) -> int:
+    return back.get(item.product_id, 0) if item.product_id is not None else 0
+
+
+def parcels_of(order_id: str) -> list[Shipment]:
+    """Oldest first."""
+    with reading() as session:
+        return list(
+            session.scalars(
+                select(Shipment).where(Shipment.order_id == order_id).order_by(Shipment.id)
+            )
+        )
+
+
+def waiting(order: Order, parcels: Iterable[Shipment]) -> dict[int, int]:
+    """``left_to_ship`` for a page."""
+    with reading():
+        return left_to_ship(order, parcels)
+
+
+def _listed(lines: Iterable[Mapping[str, Any]]) -> str:
+    return ", ".join(f"{line['quantity']} × {line['title']}" for line in lines)
+
+
+@outbox.handles("shipped")
+def tell(message: OutboxMessage) -> outbox.Result:
+    """Write to the shopper that a parcel is on its way; once per parcel."""
+    with reading() as session:
+        parcel = session.get_one(Shipment, int(message.key))
+        order = session.get_one(Order, message.order_id)
+    if not order.email:
+        return {"not_sent": "the order has no address"}
+    number = orders.number(order)
+    mail_ = receipts.addressed(message, order.email, f"Order {number} is on its way")
+    about = {
+        "number": number,
+        "parcel": parcel,
+        "is_last": message.payload["is_last"],
+        "link": current_app.extensions["settings"].public_origin + links.path(order),
+        "shop": shop.IDENTITY,
+    }
+    mail_.set_content(render_template("email/shipped.txt", **about))
+    return mail.send(mail_)
