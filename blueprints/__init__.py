@@ -7,6 +7,7 @@ from flask import Flask
 from blueprints import (
     admin_health,
     admin_jobs,
+    admin_order,
     admin_settings,
     api,
     cart,
@@ -21,7 +22,7 @@ from blueprints import (
     webhooks,
 )
 
-COUNTER = (admin_health, admin_jobs, admin_settings)  # each adds its pages to the admin's blueprint
+COUNTER = (admin_health, admin_jobs, admin_order, admin_settings)  # each adds its pages to the admin's blueprint
 
 
 def register(app: Flask) -> None:

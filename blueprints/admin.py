@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from flask import Blueprint, g, redirect, render_template, request, session, url_for
 from werkzeug.wrappers import Response
 
 from blueprints import web
-from domain.errors import Forbidden
+from domain.errors import Forbidden, ShopError
 from extensions import limiter
 from logs import redact
 from models import Order, OrderEvent, StripeEvent
@@ -23,6 +24,8 @@ from services import (
     inbox,
     orders,
     reconcile,
+    refunds,
+    shipping,
     status_page,
 )
 from services.causes import Cause
@@ -30,6 +33,7 @@ from services.reconcile import Tally
 
 bp = Blueprint("admin", __name__, url_prefix="/admin")
 
+CARRIERS = ("DHL", "DPD", "GLS", "UPS", "FedEx", "Deutsche Post")
 OPEN_TO_ALL = {"admin.login", "admin.sign_in"}
 
 
@@ -102,7 +106,7 @@ def sync_orders() -> Response | str:
 
 @bp.get("/orders/<order_id>")
 def order(order_id: str) -> str:
-    return _order_page(order_id)
+    return order_page(order_id, said=session.pop("order_said", None))
 
 
 @bp.post("/orders/<order_id>/sync")
@@ -118,7 +122,7 @@ def sync(order_id: str) -> str:
         bool(tally.skipped): f"Asked Stripe, nothing new {took}",
         bool(tally.failed): f"Stripe did not answer {took}. Try again in a moment.",
     }
-    return _order_page(order_id, sync_result=said[True])
+    return order_page(order_id, sync_result=said[True])
 
 
 @bp.get("/exceptions", endpoint="exceptions")
@@ -168,13 +172,23 @@ def _list() -> dict[str, Any]:
     }
 
 
-def _order_page(order_id: str, sync_result: str | None = None) -> str:
+def order_page(
+    order_id: str,
+    sync_result: str | None = None,
+    *,
+    said: str | None = None,
+    conflict: ShopError | None = None,
+    typed: Mapping[str, str] | None = None,
+) -> str:
+    """One order with everything about it; ``conflict`` says what was not done, and why."""
     case = orders.dossier(order_id)
     if case is None:
         raise web.missing()
     order, attempt = orders.as_order(case), case.attempt  # a checkout may have no order yet
     paid_after = (order.paid_at - order.created_at).total_seconds() if order.paid_at else None
     previous = {leg.id: leg.stripe_id for leg in case.legs}
+    given_back = refunds.of_order(order.id)
+    parcels = shipping.parcels_of(order.id)
     return render_template(
         "admin/order.html",
         order={
@@ -190,6 +204,9 @@ def _order_page(order_id: str, sync_result: str | None = None) -> str:
             "strategy": order.strategy,
             "attempt_id": attempt.id,
             "seconds_to_paid": paid_after,
+            "version": order.version,
+            "refunded": order.refunded,
+            "is_paid": any(payment.role == "settles" for payment in case.payments),
         },
         lines=case.items or status_page.lines_of(attempt),
         legs=[
@@ -205,6 +222,14 @@ def _order_page(order_id: str, sync_result: str | None = None) -> str:
             for leg in case.legs
         ],
         payments=case.payments,
+        refunds=given_back,
+        refund_on_its_way=any(row.state in refunds.ON_ITS_WAY for row in given_back),
+        parcels=parcels,
+        to_ship=shipping.waiting(order, parcels),
+        typed=typed or {},
+        carriers=CARRIERS,
+        said=said,
+        conflict=conflict,
         agree=agreement.of(case),
         history=[_entry(event, news) for event, news in orders.history(order_id)],
         exceptions=[_exception(row) for row in exceptions.of_order(order_id)],
@@ -261,6 +286,8 @@ def _address(order: Order) -> list[str]:
 
 _TITLES = {
     "payment": "Payment seen",
+    "refund": "Refund",
+    "parcel": "Parcel sent",
     "ignored": "Nothing to change",
     "note": "Note",
 }

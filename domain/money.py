@@ -40,6 +40,28 @@ def exponent(currency: str) -> int:
     return 3 if currency in THREE_DECIMAL else 2
 
 
+def amount_of(text: str, currency: str) -> int | None:
+    """``"18.00", "eur"`` -> ``1800``: what a person typed, or None if it is no amount in this
+    currency. A point or a comma, no thousands."""
+    places = exponent(currency)
+    whole, _, rest = (
+        text.strip().removeprefix(SIGNS.get(currency, "")).replace(",", ".").partition(".")
+    )
+    digits = whole + rest
+    if not (digits.isascii() and digits.isdecimal() and whole and len(whole) <= 12):
+        return None
+    if len(rest) > places:
+        return None
+    return int(whole + rest.ljust(places, "0"))
+
+
+def plain(amount: int, currency: str) -> str:
+    """``1800, "eur"`` -> ``18.00``: as one types it into a field."""
+    places = exponent(currency)
+    digits = str(amount).rjust(places + 1, "0")
+    return f"{digits[:-places]}.{digits[-places:]}" if places else digits
+
+
 def display(amount: int, currency: str) -> str:
     """``1800, "eur"`` -> ``€18.00``; minor units in, text for people out."""
     places = exponent(currency)

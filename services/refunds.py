@@ -160,9 +160,10 @@ def _checked(amount: int | None, payment: Payment, currency: str | None) -> int:
 
 def settling_payment(order_id: str) -> Payment:
     """The payment that paid for an order. Raises NothingToRefund."""
-    for payment in attempts.payments_of(order_id):
-        if payment.role == "settles":
-            return payment
+    with reading():
+        for payment in attempts.payments_of(order_id):
+            if payment.role == "settles":
+                return payment
     raise NothingToRefund("This order is not paid, so there is nothing to give back.")
 
 
@@ -172,6 +173,12 @@ def left_of(payment: Payment) -> int:
     return payment.amount - _sum(
         Refund.payment_intent == payment.payment_intent, Refund.state.in_(TAKEN)
     )
+
+
+def left_of_now(payment: Payment) -> int:
+    """What a page may offer; the press of the button is decided anew."""
+    with reading():
+        return left_of(payment)
 
 
 def _checked_lines(order: Order, restock: Mapping[int, int]) -> list[stock.Line]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.pages.conftest import signed_in
+from tests.pages.conftest import admin, signed_in  # noqa: F401 - a fixture
 from tests.shop import Shop, Shopper
 
 

@@ -1,0 +1,207 @@
+"""What is done with one order: its money goes back, its parcels go out. A part of the counter."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from flask import g, redirect, render_template, request, session, url_for
+from werkzeug.datastructures import MultiDict
+from werkzeug.wrappers import Response
+
+from blueprints import web
+from blueprints.admin import bp, order_page
+from blueprints.forms import tidy
+from domain.errors import Conflict
+from domain.money import SIGNS, amount_of, display, plain
+from models import OrderItem
+from services import orders, refunds, shipping
+from services.orders import Dossier
+from services.refunds import KeyUsed, MoreThanIsLeft, NotARefund, NothingToRefund
+from services.shipping import NotAParcel
+
+__all__ = ["bp"]  # the counter's, with the order's forms in it
+
+Page = Response | str | tuple[str, int]
+
+REASONS = ("Customer changed their mind", "Arrived damaged", "Out of stock", "Goodwill")
+
+
+NOT_SENT = frozenset({"payment_confirmed", "awaiting_shipment", "cancelled"})
+
+
+@bp.get("/orders/<order_id>/refund")
+def refund_form(order_id: str) -> Page:
+    return _refund_page(_case(order_id), MultiDict())
+
+
+@bp.post("/orders/<order_id>/refund")
+def refund(order_id: str) -> Page:
+    """Ask for it; the outbox carries it out. The form's key makes a double click one refund."""
+    case = _case(order_id)
+    form = request.form
+    try:
+        row = refunds.ask(
+            order_id,
+            _amount(case, form),
+            _units(case, form) if form.get("restock") else {},
+            reason=tidy(form.get("reason")) or "",
+            actor=g.admin.email,
+            key=form.get("key", ""),
+            currency=form.get("currency"),
+        )
+    except (NotARefund, MoreThanIsLeft, NothingToRefund, KeyUsed) as error:
+        return _refund_page(_case(order_id), form, problem=error), error.http_status
+    said = f"Refund of {display(row.amount or 0, row.currency or '')} on its way."
+    return _back(order_id, said)
+
+
+@bp.post("/orders/<order_id>/packing")
+def pack(order_id: str) -> Page:
+    return _step(order_id, shipping.pack, "Ready to be packed and sent.")
+
+
+@bp.post("/orders/<order_id>/shipments")
+def ship(order_id: str) -> Page:
+    case, form = _case(order_id), request.form
+    try:
+        shipping.ship(
+            order_id,
+            _parcel(case, form),
+            carrier=tidy(form.get("carrier")) or "",
+            tracking=tidy(form.get("tracking")) or "",
+            actor=g.admin.email,
+            version=_version(),
+        )
+    except NotAParcel as error:
+        return order_page(order_id, conflict=error, typed=form), error.http_status
+    except Conflict as error:
+        return order_page(order_id, conflict=error), error.http_status
+    return _back(order_id, "Sent. The shopper gets a mail with the tracking number.")
+
+
+@bp.post("/orders/<order_id>/delivery")
+def deliver(order_id: str) -> Page:
+    return _step(order_id, shipping.deliver, "Delivered.")
+
+
+def _step(order_id: str, take: Any, said: str) -> Page:
+    _case(order_id)
+    try:
+        take(order_id, actor=g.admin.email, version=_version())
+    except Conflict as error:
+        return order_page(order_id, conflict=error), error.http_status
+    return _back(order_id, said)
+
+
+def _back(order_id: str, said: str) -> Response:
+    session["order_said"] = said
+    return redirect(url_for(".order", order_id=order_id), code=303)
+
+
+def _case(order_id: str) -> Dossier:
+    case = orders.dossier(order_id)
+    if case is None or case.order is None:
+        raise web.missing()
+    return case
+
+
+def _version() -> int | None:
+    """The order's version that the page showed."""
+    return _whole(request.form.get("version", ""))
+
+
+def _whole(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 9 else None
+
+
+def _amount(case: Dossier, form: MultiDict[str, str]) -> int:
+    """What was typed, else the sum of what is ticked, never more than is left. Raises NotARefund,
+    NothingToRefund."""
+    assert case.order is not None
+    payment = refunds.settling_payment(case.order.id)
+    typed = form.get("amount", "").strip()
+    if typed:
+        amount = amount_of(typed, payment.currency)
+        if amount is None:
+            example = plain(1850, payment.currency)
+            raise NotARefund("amount", f"Type the amount in {payment.currency.upper()}: {example}")
+        return amount
+    ticked = _units(case, form)
+    sums = {item.id: item.unit_amount for item in case.items}
+    amount = sum(sums[item] * quantity for item, quantity in ticked.items())
+    amount += case.order.shipping if form.get("shipping") else 0
+    if not amount:
+        raise NotARefund("amount", "Tick what to refund, or type an amount.")
+    return min(amount, refunds.left_of_now(payment)) or amount
+
+
+def _units(case: Dossier, form: MultiDict[str, str]) -> dict[int, int]:
+    """How many units of each ticked line. Raises NotARefund."""
+    items = {str(item.id): item for item in case.items}
+    units = {}
+    for name in form.getlist("line"):
+        item = items.get(name)
+        if item is None:
+            raise NotARefund("lines", "One of the lines is not of this order.")
+        quantity = _whole(form.get(f"units-{name}", str(item.quantity)))
+        if quantity is None or not 1 <= quantity <= item.quantity:
+            raise NotARefund("lines", f"{item.title}: from 1 to {item.quantity} were bought.")
+        units[item.id] = quantity
+    return units
+
+
+def _parcel(case: Dossier, form: MultiDict[str, str]) -> dict[int, int]:
+    """How many units of each line are in the parcel. Raises NotAParcel."""
+    units = {}
+    for item in case.items:
+        text = form.get(f"units-{item.id}", "0").strip()
+        quantity = _whole(text)
+        if quantity is None:
+            raise NotAParcel(f"{item.title}: write how many as a whole number.")
+        units[item.id] = quantity
+    return units
+
+
+def _refund_page(case: Dossier, form: MultiDict[str, str], *, problem: Any = None) -> str:
+    order = case.order
+    assert order is not None
+    try:
+        payment = refunds.settling_payment(order.id)
+        left, currency = refunds.left_of_now(payment), payment.currency
+    except NothingToRefund as nothing:
+        payment, left, currency = None, 0, order.currency
+        problem = problem or nothing
+    fresh = not form
+    # A form that failed keeps its key: the shop may have heard it the first time all the same.
+    spent = isinstance(problem, KeyUsed | NothingToRefund)
+    return render_template(
+        "admin/refund.html",
+        order={"id": order.id, "number": orders.number(order), "currency": currency},
+        lines=[_line(item, form) for item in case.items],
+        shipping=order.shipping,
+        shipping_ticked=bool(form.get("shipping")),
+        left=left,
+        method=payment.method if payment else None,
+        sign=SIGNS.get(currency, currency.upper() + " "),
+        zero=plain(0, currency),
+        amount=form.get("amount", "")[:20],
+        restock=order.status in NOT_SENT if fresh else bool(form.get("restock")),
+        reason=form.get("reason", "")[:300],
+        reasons=REASONS,
+        longest_reason=refunds.LONGEST_REASON,
+        key=str(uuid.uuid4()) if spent else form.get("key") or str(uuid.uuid4()),
+        problem=problem,
+    )
+
+
+def _line(item: OrderItem, form: MultiDict[str, str]) -> dict[str, Any]:
+    return {
+        "id": item.id,
+        "title": item.title,
+        "quantity": item.quantity,
+        "unit_amount": item.unit_amount,
+        "amount": item.amount,
+        "ticked": str(item.id) in form.getlist("line"),
+        "units": _whole(form.get(f"units-{item.id}", "")) or item.quantity,
+    }

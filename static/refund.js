@@ -1,0 +1,26 @@
+// Ticking lines fills the amount, and the button repeats it; the form works without.
+(() => {
+  const form = document.getElementById("refund-form");
+  if (!form) return;
+  const { left, sign, zero } = form.dataset;
+  const amount = form.elements.amount;
+  const sum = document.getElementById("refund-sum");
+  const places = (zero.split(".")[1] ?? "").length;
+  let overtyped = amount.value !== "";
+  const ticked = () => [...form.querySelectorAll("[data-unit]:checked")].reduce((all, box) => {
+    const units = form.elements[`units-${box.value}`];
+    return all + box.dataset.unit * (box.name === "line" && units ? units.value : 1);
+  }, 0);
+  const show = () => {
+    if (!overtyped) {
+      const minor = Math.min(ticked(), left);
+      amount.value = minor ? (minor / 10 ** places).toFixed(places) : "";
+    }
+    sum.textContent = amount.value ? sign + amount.value : "";
+  };
+  form.addEventListener("input", ({ target }) => {
+    if (target === amount) overtyped = amount.value !== "";
+    show();
+  });
+  show();
+})();
