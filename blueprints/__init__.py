@@ -22,7 +22,7 @@ from blueprints import (
     webhooks,
 )
 
-COUNTER = (admin_health, admin_jobs, admin_order, admin_settings)  # each adds its pages to the admin's blueprint
+COUNTER = (admin_health, admin_jobs, admin_order, admin_settings)  # one blueprint, many files
 
 
 def register(app: Flask) -> None:
