@@ -90,31 +90,39 @@ def resolve(leg: StripeLeg, *, quick: bool = False) -> StripeLeg | None:
     """Learn what became of a leg whose creation we have not seen answered.
 
     Returns the leg as it is now, or None when somebody else resolved it or Stripe refused it.
-    Raises StripeUnavailable or StripeBusy when the outcome is still unknown. Safe to repeat.
+    Raises StripeUnavailable or StripeBusy when the outcome is still unknown. Safe to repeat, and
+    to be done by several at once.
     """
     try:
         opened = _open(leg, quick)
     except StripeRefused as refusal:
         _refuse(leg.id, refusal.message)
         return None
-    return _remember(leg.id, opened)
+    return _remember(leg.id, opened) if opened else None
 
 
-def _open(leg: StripeLeg, quick: bool) -> OpenedLeg:
+def _open(leg: StripeLeg, quick: bool) -> OpenedLeg | None:
     assert leg.parameters is not None and leg.idempotency_key is not None
-    gateway, kind = current_gateway(), leg.kind
+    gateway, kind, key = current_gateway(), leg.kind, leg.idempotency_key
     if now() - leg.asked_at < KEY_LIVES:
         try:
-            return gateway.open_leg(kind, leg.parameters, leg.idempotency_key, quick=quick)
+            return gateway.open_leg(kind, leg.parameters, key, quick=quick)
         except StripeReplayedFailure:
             log.warning("leg.key_is_spent", attempt=leg.attempt_id)
     with reading() as session:
-        rows = session.scalars(select(StripeLeg).where(StripeLeg.attempt_id == leg.attempt_id))
+        rows = session.scalars(
+            select(StripeLeg).where(StripeLeg.attempt_id == leg.attempt_id)
+        ).all()
         known = {id_ for row in rows for id_ in (row.stripe_id, row.payment_intent) if id_}
+        state, newer = next((row.state, row.idempotency_key) for row in rows if row.id == leg.id)
+    if state != LegState.CREATING:
+        return None
+    if newer and newer != key:  # somebody else found it spent, searched, and goes on with this one
+        return gateway.open_leg(kind, leg.parameters, newer, quick=quick)
     found = gateway.find_leg(kind, leg.attempt_id, since=leg.created_at, known=known)
     if found:
         return found
-    return gateway.open_leg(kind, leg.parameters, _next_generation(leg))
+    return gateway.open_leg(kind, leg.parameters, _next_generation(leg.id, key))
 
 
 @retrying
@@ -151,15 +159,15 @@ def _refuse(leg_id: int, why: str) -> None:
         )
 
 
-def _next_generation(leg: StripeLeg) -> str:
-    """Commit a new key before it is used; the search has shown that the old one made nothing."""
-    assert leg.idempotency_key is not None
-    stem, _, generation = leg.idempotency_key.rpartition(":g")
+def _next_generation(leg_id: int, spent: str) -> str:
+    """Commit a new key before it is used; the search has shown that the spent one made nothing.
+    Whoever else has come to the same conclusion uses the same key."""
+    stem, _, generation = spent.rpartition(":g")
     key = f"{stem}:g{int(generation) + 1}"
     with atomic() as session:
         session.execute(
             update(StripeLeg)
-            .where(StripeLeg.id == leg.id, StripeLeg.idempotency_key == leg.idempotency_key)
+            .where(StripeLeg.id == leg_id, StripeLeg.idempotency_key == spent)
             .values(idempotency_key=key, asked_at=now())
             .execution_options(synchronize_session=False)
         )

@@ -1,0 +1,82 @@
+"""What the storm found, each reduced to its story."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from sqlalchemy import event, select
+
+from domain.errors import StripeUnavailable
+from extensions import db, reading
+from models import StripeLeg
+from services import legs
+from tests.shop import Shop, Shopper, outside
+
+CREATE = "POST /v1/checkout/sessions"
+
+
+@contextmanager
+def just_before_a_write(act: Callable[[], object]) -> Iterator[None]:
+    """Somebody else is quicker: ``act`` happens right before the next transaction that writes."""
+    ahead = [act]
+
+    def about_to_begin(_connection: Any, options: dict[str, Any]) -> None:
+        if "begin" in options and ahead:  # as ``atomic()`` does, and nobody else
+            outside(ahead.pop())
+
+    engine = db.engine
+    event.listen(engine, "set_connection_execution_options", about_to_begin)
+    try:
+        yield
+        assert not ahead, "nothing was written"
+    finally:
+        event.remove(engine, "set_connection_execution_options", about_to_begin)
+
+
+def _work_elsewhere(shop: Shop) -> None:
+    shop.deliver()
+    with shop.app.app_context():
+        shop.work()
+
+
+def _with_a_lost_answer(shop: Shop, shopper: Shopper, fault: dict[str, Any]) -> StripeLeg:
+    """A press of Pay after which the shop does not know whether there is a page."""
+    shopper.put_in_cart()
+    shop.sandbox.chaos.update(fault)
+    assert shopper.check_out().status_code == 502
+    shop.sandbox.chaos.clear()
+    with reading() as session:
+        return session.scalars(select(StripeLeg)).one()
+
+
+@pytest.mark.accept("V28")
+@pytest.mark.fault("F5")
+@pytest.mark.parametrize("other", ["is done", "has only just its key"])
+def test_two_who_find_the_same_key_spent_open_one_page(shop: Shop, other: str) -> None:
+    """Each searched, found nothing that it did not know, and took a key of its own."""
+    spent = {"stored_500": {"next": 1, "only": CREATE}, "error_500": {"next": 2, "only": "GET *"}}
+    leg = _with_a_lost_answer(shop, shop.shopper(), spent)
+
+    def is_quicker() -> None:
+        with shop.app.app_context():
+            with reading() as session:
+                same = session.scalars(select(StripeLeg)).one()
+            legs.resolve(same)
+
+    if other == "is done":
+        outside(is_quicker)
+    else:
+        line_goes_dead = just_before_a_write(lambda: shop.sandbox.chaos.update({"outage": "503"}))
+        with line_goes_dead, pytest.raises(StripeUnavailable):
+            outside(is_quicker)
+        shop.sandbox.chaos.clear()
+    legs.resolve(leg)
+
+    assert len(shop.sandbox.store.objects["checkout.session"]) == 1
+    made = next(iter(shop.sandbox.store.objects["checkout.session"]))
+    newest = shop.legs(leg.attempt_id)[-1]
+    assert (newest.state, newest.stripe_id) == ("open", made)
+    assert newest.idempotency_key == f"{leg.attempt_id}:leg1:g2"
