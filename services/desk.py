@@ -279,7 +279,8 @@ class Desk:
         previous = [leg for leg in self.legs if leg.is_ours][-1]
         if previous.id != leg_id or not all(LegState(leg.state).is_final for leg in self.legs):
             return False
-        if self.payments or self.attempt.purged_at:
+        is_done = any(leg.state == LegState.COMPLETE for leg in self.legs)  # or nothing was due
+        if self.payments or is_done or self.attempt.purged_at:
             return False
         before = Status(self.attempt.status)
         decision = decide(before, Outcome.RETRIED)

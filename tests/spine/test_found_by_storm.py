@@ -10,10 +10,10 @@ import pytest
 from sqlalchemy import event, select
 
 from domain.errors import StripeUnavailable
-from extensions import db, reading
-from models import StripeLeg
+from extensions import atomic, db, reading
+from models import Product, StripeLeg
 from services import legs
-from tests.shop import Shop, Shopper, outside
+from tests.shop import MUG, Shop, Shopper, outside
 
 CREATE = "POST /v1/checkout/sessions"
 
@@ -80,3 +80,20 @@ def test_two_who_find_the_same_key_spent_open_one_page(shop: Shop, other: str) -
     newest = shop.legs(leg.attempt_id)[-1]
     assert (newest.state, newest.stripe_id) == ("open", made)
     assert newest.idempotency_key == f"{leg.attempt_id}:leg1:g2"
+
+
+@pytest.mark.accept("V26", "X1")
+def test_what_cost_nothing_and_is_done_cannot_be_tried_again(shop: Shop) -> None:
+    """No payment of it ever succeeds, so its completed page alone says that it is over."""
+    with atomic() as session:
+        session.scalars(select(Product).where(Product.sku == MUG)).one().prices = {"eur": 0}
+    shopper = shop.shopper()
+    bought = shopper.buy(MUG, 1, delivery="pickup")
+    bought.pay()
+
+    answer = shopper.json("POST", f"/api/orders/{bought.order_id}/retry-session")
+
+    assert answer.status_code == 409
+    assert len(shop.sandbox.store.objects["checkout.session"]) == 1
+    assert shop.the_order().status == "payment_confirmed"
+    assert shop.proves()
