@@ -11,9 +11,9 @@ from sqlalchemy import event, select
 
 from domain.errors import StripeUnavailable
 from extensions import atomic, db, reading
-from models import Product, StripeLeg
-from services import legs
-from tests.shop import MUG, Shop, Shopper, outside
+from models import CheckoutAttempt, Product, StripeLeg
+from services import legs, settings
+from tests.shop import LAMP, MUG, Shop, Shopper, outside
 
 CREATE = "POST /v1/checkout/sessions"
 
@@ -96,4 +96,23 @@ def test_what_cost_nothing_and_is_done_cannot_be_tried_again(shop: Shop) -> None
     assert answer.status_code == 409
     assert len(shop.sandbox.store.objects["checkout.session"]) == 1
     assert shop.the_order().status == "payment_confirmed"
+    assert shop.proves()
+
+
+@pytest.mark.accept("V25", "O22")
+def test_a_retry_that_another_checkout_overtakes_ends_that_one(shop: Shop) -> None:
+    """Both want the basket's one open place in the same moment; the later press wins. (Where lines
+    leave the basket at once, it is told that they have.)"""
+    settings.change("boss", "lines stay in the basket", order_strategy="pay_first")
+    shopper = shop.shopper()
+    first = shopper.buy(LAMP, 2)
+    shopper.post("/checkout/release", {"order_id": first.order_id})
+
+    with just_before_a_write(shopper.check_out):
+        answer = shopper.json("POST", f"/api/orders/{first.order_id}/retry-session")
+
+    assert answer.status_code == 201, answer.text
+    other = next(row for row in shop.rows(CheckoutAttempt) if row.id != first.order_id)
+    assert (shop.attempt(first.order_id).state, other.state) == ("open", "closed")
+    assert (shop.product(LAMP).held, shopper.cart()) == (2, [(LAMP, 2)])
     assert shop.proves()
