@@ -28,7 +28,7 @@ from domain.errors import (
     StripeUnavailable,
     TotalTooLarge,
 )
-from domain.facts import LegState, News, RefundSeen
+from domain.facts import LegSeen, LegState, News, RefundSeen
 from domain.money import LARGEST_AMOUNT
 from domain.strategies import Moment
 from domain.transitions import Status
@@ -281,7 +281,9 @@ def found_at_stripe(session_id: str) -> str:
     named = told[0].origin.attempt_id
     if named is None:
         raise OrderReferenceMissing
-    news = News("", "landing", session_id, named, facts=facts)
+    # Only what is final: how it stood is a mirror, taken of no row, and the page looks anyway.
+    final = tuple(fact for fact in facts if not isinstance(fact, LegSeen))
+    news = News("", "landing", session_id, named, facts=final)
     attempt_id = inbox.take(news, LANDING)
     if attempt_id is None:
         inbox.tell_unmatched(news)

@@ -13,7 +13,7 @@ from domain.errors import StripeUnavailable
 from extensions import atomic, db, reading
 from models import CheckoutAttempt, Product, StripeLeg
 from services import legs, settings
-from tests.shop import LAMP, MUG, Shop, Shopper, outside
+from tests.shop import LAMP, MUG, Checkout, Shop, Shopper, outside
 
 CREATE = "POST /v1/checkout/sessions"
 
@@ -116,3 +116,22 @@ def test_a_retry_that_another_checkout_overtakes_ends_that_one(shop: Shop) -> No
     assert (shop.attempt(first.order_id).state, other.state) == ("open", "closed")
     assert (shop.product(LAMP).held, shopper.cart()) == (2, [(LAMP, 2)])
     assert shop.proves()
+
+
+@pytest.mark.accept("X26", "P11")
+def test_a_returning_browser_does_not_undo_what_came_after_its_look(shop: Shop) -> None:
+    """The session is in no row when Stripe is asked; a moment later it is, and the bank has it."""
+    settings.change("boss", "the webhooks decide", landing_lookup=False)
+    shopper = shop.shopper()
+    leg = _with_a_lost_answer(shop, shopper, {"effect_then_cut": {"next": 2, "only": CREATE}})
+    session_id = next(iter(shop.sandbox.store.objects["checkout.session"]))
+
+    def the_bank_has_it() -> None:
+        shop.pay(session_id, "bank_debit")
+        _work_elsewhere(shop)
+
+    with just_before_a_write(the_bank_has_it):
+        shopper.come_back(Checkout(shopper, leg.attempt_id, session_id, ""))
+
+    assert [row.state for row in shop.legs(leg.attempt_id)] == ["processing"]
+    assert shop.attempt(leg.attempt_id).is_processing
