@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from sqlalchemy import event, select
+from sqlalchemy import event, select, text
 
 from domain.errors import StripeUnavailable
 from extensions import atomic, db, reading
 from models import CheckoutAttempt, Product, StripeLeg
-from services import legs, settings
+from services import legs, reconcile, settings, snapshots
 from tests.shop import LAMP, MUG, Checkout, Shop, Shopper, outside
 
 CREATE = "POST /v1/checkout/sessions"
@@ -135,3 +136,30 @@ def test_a_returning_browser_does_not_undo_what_came_after_its_look(shop: Shop) 
 
     assert [row.state for row in shop.legs(leg.attempt_id)] == ["processing"]
     assert shop.attempt(leg.attempt_id).is_processing
+
+
+@pytest.mark.accept("P23", "V24")
+def test_nobody_is_forgotten_while_somebody_tries_again(postgres_shop: Shop) -> None:
+    """The clock read the ended attempt a moment before the retry took it up again."""
+    shop = postgres_shop
+    bought = shop.shopper().buy()
+    shop.clock.forward(minutes=61)
+    reconcile.sync()
+    shop.clock.forward(hours=24)
+
+    def forget() -> None:
+        with shop.app.app_context():
+            snapshots.purge()
+
+    with db.engine.connect() as retrying:
+        retrying.execute(
+            text("UPDATE checkout_attempts SET state = 'open', closed_at = NULL WHERE id = :id"),
+            {"id": bought.order_id},
+        )
+        clock = threading.Thread(target=forget)
+        clock.start()
+        clock.join(3)
+        retrying.commit()
+    clock.join()
+
+    assert shop.attempt(bought.order_id).purged_at is None
