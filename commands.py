@@ -244,11 +244,15 @@ def person_erase(email: str) -> None:
 @click.option("--seed", type=int, default=1, help="The first seed; the same seed replays exactly.")
 @click.option("--seeds", type=int, default=1, help="How many seeds, one after the other.")
 @click.option("--checkouts", type=int, default=30)
+@click.option("--strategy", default="mixed", help="One of them; mixed: switched while it storms.")
 @click.option("--json", "as_json", is_flag=True)
-def storm(seed: int, seeds: int, checkouts: int, as_json: bool) -> None:
-    from storm import main
+def storm(seed: int, seeds: int, checkouts: int, strategy: str, as_json: bool) -> None:
+    from storm import WAYS_TO_SELL, main
 
-    sys.exit(main(seed=seed, seeds=seeds, checkouts=checkouts, as_json=as_json))
+    if strategy not in WAYS_TO_SELL:
+        raise click.BadParameter(f"{strategy!r}; known: {', '.join(WAYS_TO_SELL)}")
+    code = main(seed=seed, seeds=seeds, checkouts=checkouts, as_json=as_json, strategy=strategy)
+    sys.exit(code)
 
 
 def _moment(text: str) -> datetime:

@@ -7,5 +7,6 @@ of this repository replay exactly.
 from __future__ import annotations
 
 from storm.report import main
+from storm.world import WAYS_TO_SELL
 
-__all__ = ["main"]
+__all__ = ["WAYS_TO_SELL", "main"]

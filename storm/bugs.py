@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import select
-
 from domain import facts as known
+from domain.clock import now
 from domain.facts import LegState
+from domain.strategies import STRATEGIES, Moment
 from domain.transitions import Effect
-from extensions import db, reading
+from extensions import atomic, db, reading
 from gateway import current_gateway
-from models import Order
-from services import attempts, desk, inbox, outbox, settle
-from storm.world import World
+from models import CheckoutAttempt, StripeLeg
+from services import attempts, desk, inbox, outbox, settings, settle
+from storm.world import MIXED, World
 
 
 @contextmanager
@@ -79,16 +79,21 @@ def dedupe_in_memory(world: World) -> Iterator[None]:
 
 @contextmanager
 def receipt_per_event(world: World) -> Iterator[None]:
-    """The receipt is owed for the event that a session was paid, not for the order that was."""
+    """The receipt is owed for the event that money was charged, or that nothing was to be paid,
+    and not for the order that was."""
     effects = {**desk.EFFECTS, Effect.SEND_RECEIPT: lambda of: None}
     mark = settle._mark_applied
 
     def marked(news: Any, attempt_id: str) -> None:
         mark(news, attempt_id)
         db.session.flush()
-        paid = db.session.scalar(select(Order.payment_intent).where(Order.id == attempt_id))
-        told = {f.payment_intent for f in news.facts if isinstance(f, known.PaymentSucceeded)}
-        if news.type.startswith("checkout.session.") and paid in told:
+        order = attempts.order_of(attempt_id)
+        if order is None or order.paid_at is None:
+            return
+        kind = known.PaymentSucceeded if order.total else known.LegEnded
+        told = {fact.payment_intent for fact in news.facts if isinstance(fact, kind)}
+        type_ = "charge.succeeded" if order.total else "checkout.session.completed"
+        if news.type == type_ and order.payment_intent in told:
             outbox.owe("receipt", f"{attempt_id}:{news.event_id}", order_id=attempt_id)
 
     with _patched(desk, EFFECTS=effects), _patched(settle, _mark_applied=marked):
@@ -100,14 +105,13 @@ def release_before_asking(world: World) -> Iterator[None]:
     """What has run out is given back at once, and Stripe is told afterwards (against rule R5)."""
     real = settle._look
 
-    def look(attempt_id: str, seen: settle.Look, *, end: bool, **wishes: Any) -> None:
+    def look(attempt_id: str, seen: settle.Look, *, end: bool, overdue: bool, **how: Any) -> None:
         if not end:
-            real(attempt_id, seen, end=False, **wishes)
+            real(attempt_id, seen, end=False, overdue=overdue, **how)
             return
-        with reading():
-            live = [leg for leg in attempts.legs_of(attempt_id) if leg.state == LegState.OPEN]
-            seen.versions = {leg.id: leg.version for leg in live}
-        seen.facts += [known.LegEnded(leg.stripe_id or "", LegState.EXPIRED) for leg in live]
+        live = _live(attempt_id, seen)
+        given_up = [leg for leg in live if leg.deadline <= now() or not overdue]
+        seen.facts += [known.LegEnded(leg.stripe_id or "", LegState.EXPIRED) for leg in given_up]
 
     settled = settle.settle
 
@@ -117,12 +121,89 @@ def release_before_asking(world: World) -> Iterator[None]:
             with reading():
                 legs = attempts.legs_of(attempt_id)
             for leg in legs:
-                if leg.stripe_id:
-                    current_gateway().expire_session(leg.stripe_id)
+                if leg.stripe_id and leg.state == LegState.EXPIRED:
+                    current_gateway().close_leg(leg.kind, leg.stripe_id, why="abandoned")
         return done
 
     with _patched(settle, _look=look, settle=settle_then_tell):
         yield
+
+
+@contextmanager
+def left_payable_on_retry(world: World) -> Iterator[None]:
+    """A retry opens the new page and forgets the old one, which stays open at Stripe (against R4).
+
+    What hides it: nothing on our side; the old leg's row says that it has expired, so that no
+    index and no look at live legs speaks. Only Stripe knows.
+    """
+    real = settle._look
+
+    def look(
+        attempt_id: str, seen: settle.Look, *, replacing: int | None = None, **how: Any
+    ) -> None:
+        if replacing is None:
+            real(attempt_id, seen, **how)
+            return
+        replaced = [leg for leg in _live(attempt_id, seen) if leg.id <= replacing]
+        seen.facts += [known.LegEnded(leg.stripe_id or "", LegState.EXPIRED) for leg in replaced]
+
+    with _patched(settle, _look=look):
+        yield
+
+
+@contextmanager
+def born_too_early(world: World) -> Iterator[None]:
+    """A pay_first order is there before its money. What hides it: nothing; it is paid in the end,
+    or expires with its attempt, and both look right."""
+    late = STRATEGIES["pay_first"]
+    STRATEGIES["pay_first"] = replace(late, order_born=Moment.START)
+    try:
+        yield
+    finally:
+        STRATEGIES["pay_first"] = late
+
+
+@contextmanager
+def strategy_from_settings(world: World) -> Iterator[None]:
+    """A running checkout follows the setting instead of what it began with (F37). It needs an
+    admin who changes the setting meanwhile."""
+    asked = property(lambda attempt: STRATEGIES[settings.current().order_strategy])
+    with _patched(CheckoutAttempt, strategy=asked):
+        yield
+
+
+@contextmanager
+def receipt_after_the_commit(world: World) -> Iterator[None]:
+    """The receipt is owed in a transaction of its own, right after the one that pays the order.
+    What hides it: only that nobody dies in between."""
+    paid: dict[Any, str] = {}  # by whoever is on stage
+    apply = settle._apply
+
+    def then_owe(*args: Any, **how: Any) -> Any:
+        done = apply(*args, **how)
+        order_id = paid.pop(world.stage.on_stage, None)
+        if order_id:
+            world.stage.crossroads("before a receipt is owed")
+            with atomic():
+                outbox.owe("receipt", order_id, order_id=order_id)
+        return done
+
+    def note(of: desk.Desk) -> None:
+        paid[world.stage.on_stage] = of.attempt.id
+
+    with (
+        _patched(desk, EFFECTS={**desk.EFFECTS, Effect.SEND_RECEIPT: note}),
+        _patched(settle, _apply=then_owe),
+    ):
+        yield
+
+
+def _live(attempt_id: str, seen: settle.Look) -> list[StripeLeg]:
+    """The open legs, noted as if Stripe had been asked about them."""
+    with reading():
+        live = [leg for leg in attempts.legs_of(attempt_id) if leg.state == LegState.OPEN]
+    seen.versions = {leg.id: leg.version for leg in live}
+    return live
 
 
 @contextmanager
@@ -137,8 +218,23 @@ def _patched(module: Any, **names: Any) -> Iterator[None]:
             setattr(module, name, value)
 
 
-BUGS: dict[str, Callable[[World], Any]] = {
-    "no lock in settle": no_lock_in_settle,
-    "dedupe in memory": dedupe_in_memory,
-    "release before asking Stripe": release_before_asking,
+@dataclass(frozen=True, slots=True)
+class Planted:
+    """A bug, the promises of which at least one must be seen broken, and where it can show."""
+
+    plant: Callable[[World], AbstractContextManager[None]]
+    breaks: tuple[str, ...]
+    strategy: str = MIXED
+
+
+BUGS: dict[str, Planted] = {
+    "no lock in settle": Planted(no_lock_in_settle, ("R5", "money", "stock", "history", "lines")),
+    "dedupe in memory": Planted(dedupe_in_memory, ("receipts",)),
+    "release before asking Stripe": Planted(release_before_asking, ("R5",), "order_first"),
+    "session left payable on retry": Planted(left_payable_on_retry, ("never",)),
+    "order born too early": Planted(born_too_early, ("strategy",), "pay_first"),
+    "strategy read from settings": Planted(strategy_from_settings, ("strategy",)),
+    "receipt outside the transaction": Planted(
+        receipt_after_the_commit, ("receipts",), "order_first"
+    ),
 }

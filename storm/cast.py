@@ -1,4 +1,4 @@
-"""Who is on stage: shoppers in front; courier, workers, clock and weather behind.
+"""Who is on stage: shoppers in front; courier, workers, clock, admin and weather behind.
 
 A person is never killed, but the request that a person sent may be: then nobody answers, as with
 a browser whose server has died.
@@ -6,89 +6,52 @@ a browser whose server has died.
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from functools import partial
 from random import Random
 from typing import Any
 
-from domain.errors import (
-    CannotStore,
-    EmptyCart,
-    OutOfStock,
-    ShopError,
-    StripeError,
-    UnverifiedEvent,
-)
+from domain.errors import CannotStore, ShopError, UnverifiedEvent
 from extensions import doorbell
 from gateway import current_gateway
 from sandbox import Delivery
-from services import cart, checkout, inbox, reconcile
+from services import inbox, reconcile, settings
 from services.causes import Cause
+from storm.books import Answer, Books
+from storm.shopper import GOOD, Shopper, page_at
 from storm.stage import Actor, Dangers
-from storm.world import HOLD_S, SHELF, World
+from storm.world import HOLD_S, World, rollout
 
 STORM = Dangers(crash_pct=1.0, stall_pct=0.5, longest_stall_s=400)
 CALM = Dangers()
 ARRIVE_WITHIN_S = 900.0
 SWEEP_S, SYNC_S = 30.0, 120.0  # the shop's own periods
-
-GOOD, DECLINED, ASKS = "4242424242424242", "4000000000000002", "4000002500003155"
-
-
-@dataclass
-class Answer:
-    """What came back from the shop: a value, a refusal in words, an error page, or nothing."""
-
-    value: Any = None
-    refusal: ShopError | None = None
-    broke: bool = False
-    came: bool = False
-
-    @property
-    def is_lost(self) -> bool:
-        return not self.came
-
-
-class Books:
-    """What each shopper put in the basket, as the shopper knows it.
-
-    A request that was never answered may or may not have counted: ``maybe`` says how much.
-    """
-
-    def __init__(self) -> None:
-        self.sure: dict[tuple[str, str], int] = {}
-        self.maybe: dict[tuple[str, str], int] = {}
-        self.unknown: set[tuple[str, str]] = set()
-
-    def added(self, key: tuple[str, str], units: int, answer: Answer) -> None:
-        book = self.maybe if answer.is_lost else self.sure
-        if answer.is_lost or not (answer.refusal or answer.broke):
-            book[key] = book.get(key, 0) + units
-
-    def removed(self, key: tuple[str, str], answer: Answer) -> None:
-        if answer.is_lost:
-            self.unknown.add(key)
-        elif answer.value:
-            self.sure[key] = self.sure.get(key, 0) - answer.value[1]
+HOUR_S, DAY_S = 3600.0, 86_400.0
 
 
 class Cast:
     """Everybody in one storm."""
 
-    def __init__(self, world: World, checkouts: int) -> None:
-        self.world = world
+    def __init__(self, world: World, checkouts: int, *, is_mixed: bool) -> None:
+        self.world, self.is_mixed = world, is_mixed
         self.stage = world.stage
         self.rng: Random = world.stage.rng
         self.books = Books()
+        self.deeds: Counter[str] = Counter()  # how often people did what is rarely done
+        self.sins: list[tuple[str, str]] = []  # about which order, what somebody saw go wrong
         self.is_storming = True
         self.latest = 6.0  # how many periods late the clock may be
+        self.pace = 1.0  # a clock that ticks this much slower: at night nothing is in a hurry
         self.sync_at = 0.0
+        self._waiting: list[Actor] = []  # for the next reconcile pass
         self._carried: set[str] = set()  # deliveries on their way to the shop just now
         self.faults = 0
         self.left = 0  # shoppers who have not gone home yet
         self.orders: list[str] = []
         self.strays: set[str] = set()  # orders with a page that the shop did not open
+        self.shoppers: dict[str, Shopper] = {}
         self._shoppers(checkouts)
         self._backstage()
 
@@ -118,6 +81,10 @@ class Cast:
         self.stage.wait_for(actor, HOLD_S)
         return answer if answer.came else Answer()
 
+    def wrong(self, about: str, what: str) -> None:
+        """Somebody saw what must not be."""
+        self.sins.append((about, what))
+
     def _restart(self) -> None:
         for forget in self.world.restarts:
             forget()
@@ -131,7 +98,7 @@ class Cast:
             mine = min(self.rng.choice((1, 1, 2, 3)), checkouts)
             checkouts -= mine
             self.left += 1
-            shopper = Shopper(self, number, mine)
+            shopper = self.shoppers[f"shopper {number}"] = Shopper(self, number, mine)
             self.stage.enter(
                 shopper.name, shopper.play, after_s=self.rng.random() * ARRIVE_WITHIN_S
             )
@@ -143,9 +110,12 @@ class Cast:
         for number in (1, 2):
             worker = self.stage.enter(f"worker {number}", self._work(f"worker {number}"))
             self.world.bell.listeners.append(worker)
-        self.stage.enter("clock", self._tick)
+        self.clock = self.stage.enter("clock", self._tick)
         self.stage.enter("weather", self._blow)
         self.stage.enter("admin", self._administer)
+        self.stage.enter("admin", self._switch_off)
+        if self.is_mixed:
+            self.stage.enter("admin", self._roll_out)
         self.world.wire.on_news = self.stir
         self.world.sandbox.inline_sender = self._webhook
 
@@ -197,8 +167,20 @@ class Cast:
 
         return work
 
+    def wait_for_sync(self, at_most_s: float) -> None:
+        """Until the next reconcile pass begins."""
+        me = self.stage.on_stage
+        assert me is not None
+        self._waiting.append(me)
+        self.stage.doze(at_most_s)
+        if me in self._waiting:
+            self._waiting.remove(me)
+
     def _do(self, role: str, job: Callable[[], Any]) -> None:
         """Run one job in a process that may die; its successor needs some seconds to start."""
+        if job.__name__ in ("sync", "by_clock"):
+            while self._waiting:
+                self.stage.wake(self._waiting.pop())
         actor, _ = self.send(role, job)
         self.stage.wait_for(actor)
         if actor.crashed:
@@ -206,22 +188,63 @@ class Cast:
 
     def _tick(self) -> None:
         while True:
-            self.stage.pause(SWEEP_S * self.rng.uniform(1, self.latest))
+            self.stage.doze(self.pace * SWEEP_S * self.rng.uniform(1, self.latest))
             if self.stage.clock.seconds < self.sync_at:
                 if not doorbell.enqueue("sweep"):
                     self._do("clock", reconcile.sweep)
                 continue
-            self.sync_at = self.stage.clock.seconds + SYNC_S * self.rng.uniform(1, self.latest)
+            period = self.pace * SYNC_S * self.rng.uniform(1, self.latest)
+            self.sync_at = self.stage.clock.seconds + period
             if not doorbell.enqueue("sync"):
-                self._do("clock", reconcile.sync)
+                self._do("clock", reconcile.by_clock)
 
     def _administer(self) -> None:
         """Somebody presses *Sync now* on an order at the worst moment."""
-        while True:
+        while self.is_storming:
             self.stage.pause(self.rng.uniform(60, 600))
             if self.orders and self.is_storming:
                 order = self.rng.choice(self.orders)
                 self.ask("admin", partial(reconcile.sync_order, order, Cause("admin", "boss")))
+
+    def _roll_out(self) -> None:
+        """Strategy and rollout are changed again and again while shoppers are paying (F37)."""
+        while self.is_storming:
+            self.stage.pause(self.rng.uniform(100, 700))
+            if self.is_storming:
+                self.deeds["rollouts"] += 1
+                self._choose("admin", **rollout(self.rng))
+
+    def _switch_off(self) -> None:
+        """For a diagnosis, the reconciler or the look-up on return rest for some minutes. Another
+        admin changes something else at the very same time."""
+        while self.is_storming:
+            self.stage.pause(self.rng.uniform(200, 1500))
+            if not self.is_storming:
+                return
+            flag = self.rng.choice(("background_sync", "background_sync", "landing_lookup"))
+            other = {"live_updates": self.rng.choice(("poll", "sse"))}
+            self.deeds["switched off"] += 1
+            beside, answer = self.send("other admin", partial(_change, **other))
+            self._choose("admin", **{flag: False})
+            self.stage.wait_for(beside)
+            wanted = {flag: False, **(other if answer.value else {})}
+            self._must_be_set(wanted)
+            self.stage.pause(self.rng.uniform(60, 600))
+            self._must_be_set(wanted)
+            self._choose("admin", **{flag: True})
+
+    def _must_be_set(self, wanted: dict[str, Any]) -> None:
+        """Whoever has changed something finds it so, until somebody changes it again."""
+        ((row,),) = self.world.rows("SELECT value FROM settings WHERE name = ?", settings.ROW)
+        there = json.loads(row)
+        lost = any(there[name] != value for name, value in wanted.items())
+        if lost and self.is_storming:
+            self.wrong("settings", f"{wanted} was set, and was forgotten: {there}")
+
+    def _choose(self, role: str, **wishes: Any) -> None:
+        self.stage.tell(f"sets {wishes}")
+        while self.ask(role, partial(_change, **wishes)).value is None:
+            self.stage.pause(5)  # the request died; whoever presses a switch looks at it
 
     # -- the weather
 
@@ -235,24 +258,98 @@ class Cast:
             bell.is_down = False
             name = self.rng.choice(list(WEATHER))
             self.stage.tell(f"turns to {name}")
-            settings = WEATHER[name]
             if name == "silent bell":
                 bell.is_down = True
             if name == "emptied bell":
                 bell.flush()
-            box.chaos.update(settings)
+            box.chaos.update(WEATHER[name])
             self.faults += bool(name != "sunshine")
 
     def calm_down(self) -> None:
-        """No more faults from now on; whoever is frozen wakes within seconds."""
+        """No more faults from now on; whoever is frozen wakes within seconds, and the admin has
+        switched everything on again."""
         self.is_storming = False
-        self.latest = 1.0
-        self.sync_at = self.stage.clock.seconds
+        self.set_pace(1.0)
         self.world.sandbox.chaos.clear()
         self.world.bell.is_down = False
         self.stage.dangers = CALM
         self.stage.end_stalls(5.0)
+        self.stage.enter("admin", self._switch_on)
         self.stage.tell("the storm is over", "weather")
+
+    def _switch_on(self) -> None:
+        self.stage.pause(6)  # whoever was about to switch something off has done so by then
+        self._choose("admin", background_sync=True, landing_lookup=True)
+
+    # -- the days after
+
+    def set_pace(self, pace: float, latest: float = 1.0) -> None:
+        """The clock goes on at this pace, from now."""
+        self.pace, self.latest = pace, latest
+        self.sync_at = self.stage.clock.seconds
+        self.stage.wake(self.clock)
+
+    def next_day(self) -> None:
+        """Some of those who did not pay come back within a day, or too late; some pay by a page
+        that was opened past the shop, before or after it has forgotten them. Those who bought
+        nothing else since are to have their order."""
+        unpaid = self.world.rows(
+            "SELECT id, shopper_id, (SELECT COUNT(*) FROM checkout_attempts other"
+            " WHERE other.shopper_id = a.shopper_id AND other.state = 'settled')"
+            " FROM checkout_attempts a WHERE state = 'closed' ORDER BY id"
+        )
+        unpaid = [row for row in unpaid if row[0] in self.world.sandbox.opened]
+        for order, name, bought in self.rng.sample(unpaid, min(len(unpaid), 8)):
+            hours, act = self.rng.choice(LATER if bought else (*LATER, FORGOTTEN))
+            call = partial(act, self, self.shoppers[name], order)
+            self.stage.enter(name, call, after_s=self.rng.uniform(*hours) * HOUR_S)
+
+    def weeks_later(self, known: set[str]) -> None:
+        """Money for orders, of those ``known``, that the shop has forgotten altogether."""
+        still = {id for (id,) in self.world.rows("SELECT id FROM checkout_attempts")}
+        buried = sorted(known & set(self.world.sandbox.opened) - still)
+        for order in self.rng.sample(buried, min(len(buried), 2)):
+            self.deeds["paid after burial"] += 1
+            shopper = self.rng.choice(list(self.shoppers.values()))
+            pay = partial(self._pay_past_the_shop, shopper, order, by_twin=self.rng.random() < 0.7)
+            self.stage.enter(shopper.name, pay, after_s=self.rng.uniform(1, HOUR_S))
+
+    def _try_again(self, shopper: Shopper, order: str) -> None:
+        page = shopper.retry(order)
+        if page:
+            self.deeds["retries next day"] += 1
+            shopper.pay_at_once(page)
+
+    def _pay_past_the_shop(self, shopper: Shopper, order: str, *, by_twin: bool = False) -> None:
+        self.deeds["paid next day"] += 1
+        page = page_at(order, self.world.sandbox.opened[order][-1])
+        for sku, missing in self.world.rows(
+            "SELECT p.sku, json_extract(line.value, '$.quantity') - COALESCE(i.quantity, 0)"
+            " FROM checkout_attempts a, json_each(a.snapshot, '$.lines') line"
+            " JOIN products p ON p.sku = json_extract(line.value, '$.sku')"
+            " LEFT JOIN cart_items i ON i.cart_id = a.cart_id AND i.product_id = p.id"
+            " WHERE a.id = ?",
+            order,
+        ):
+            self.books.bought_past_the_basket((shopper.id, sku), max(missing, 0))
+        shopper.pay(shopper.find_a_second_page(page, by_twin=by_twin), GOOD)
+
+
+# When, in hours after the storm, and what: an unpaid order can be taken up again for a day.
+FORGOTTEN: tuple[tuple[float, float], Callable[..., None]] = (
+    (26.0, 27.0),
+    Cast._pay_past_the_shop,
+)
+LATER = (
+    ((1.0, 22.0), Cast._try_again),
+    ((26.0, 27.0), Cast._try_again),
+    ((1.0, 22.0), Cast._pay_past_the_shop),
+    FORGOTTEN,
+)
+
+
+def _change(**wishes: Any) -> settings.Choices:
+    return settings.change("boss", "a try", **wishes)
 
 
 WEATHER: dict[str, dict[str, Any]] = {
@@ -271,201 +368,4 @@ WEATHER: dict[str, dict[str, Any]] = {
     "hasty webhooks": {"events_before_answer": True, "intent_born_late": True},
     "silent bell": {},
     "emptied bell": {},
-}
-
-
-class Shopper:
-    """One person who buys once or a few times, in one of many ways."""
-
-    def __init__(self, cast: Cast, number: int, checkouts: int) -> None:
-        self.cast, self.stage, self.rng = cast, cast.stage, cast.rng
-        self.id = self.name = f"shopper {number}"
-        self.checkouts = checkouts
-        self.contact = checkout.Contact(f"Shopper {number}", f"shopper{number}@example.com")
-        self.address = checkout.Address("1 Quay", "Galway", "H91", "IE")
-
-    def play(self) -> None:
-        for _ in range(self.checkouts):
-            self.fill_basket()
-            self.buy()
-            self.think(60)
-        self.cast.left -= 1
-
-    # -- small things
-
-    def think(self, about_s: float) -> None:
-        self.stage.pause(self.rng.expovariate(1 / about_s))
-
-    def ask(self, what: str, call: Callable[[], Any]) -> Answer:
-        self.stage.tell(what)
-        return self.cast.ask(f"{self.name}'s request", call)
-
-    def fill_basket(self) -> None:
-        for _ in range(self.rng.choice((1, 1, 1, 2))):
-            sku, units = self.rng.choice(SHELF)[0], self.rng.choice((1, 1, 2))
-            self.put(sku, units)
-
-    def put(self, sku: str, units: int) -> None:
-        answer = self.ask(
-            f"puts {units} × {sku} into the basket", lambda: cart.add(self.id, sku, units, "eur")
-        )
-        self.cast.books.added((self.id, sku), units, answer)
-
-    def take_out(self, sku: str) -> None:
-        answer = self.ask(f"takes {sku} out", lambda: cart.remove(self.id, sku))
-        self.cast.books.removed((self.id, sku), answer)
-
-    def start(self) -> checkout.PayPage:
-        page = checkout.start(self.id, self.contact, self.address, "standard")
-        self.cast.orders.append(page.attempt_id)
-        self.stage.tell(f"has order {page.attempt_id} to pay in {page.session_id}")
-        return page
-
-    def check_out(self) -> checkout.PayPage | None:
-        """Press Pay until there is a page, or a reason to stop."""
-        for _ in range(4):
-            if self.rng.random() < 0.12:
-                self.cast.send(f"{self.name}'s other tab", self.start)
-            answer = self.ask("checks out", self.start)
-            if answer.value:
-                page: checkout.PayPage = answer.value
-                return page
-            why = answer.refusal
-            self.stage.tell(f"is told: {why.code}" if why else "gets no page")
-            if isinstance(why, OutOfStock):
-                self.take_out(why.sku)
-            elif self.gives_up(why):
-                break
-            self.think(30)
-        return None
-
-    def gives_up(self, why: ShopError | None) -> bool:
-        if isinstance(why, EmptyCart | checkout.AlreadyPaid):
-            return True
-        return bool(why) and not isinstance(why, StripeError) and self.rng.random() < 0.5
-
-    def pay(self, page: checkout.PayPage, card: str) -> str:
-        mood = self.rng.choice(("", "", "", "", "lost", "late", "twice", "shuffled"))
-        mood = mood if self.cast.is_storming else ""
-        told = self.cast.world.sandbox.pay(page.session_id or "", card, webhooks=mood)
-        outcome: str = told["outcome"]
-        self.stage.tell(f"pays {page.session_id} of order {page.attempt_id}: {outcome} {mood}")
-        self.cast.stir()
-        return outcome
-
-    def come_back(self, page: checkout.PayPage) -> None:
-        """The success page, and a few polls of it; or the browser was closed."""
-        if self.rng.random() < 0.35:
-            return
-        self.stage.pause(self.rng.random() * 3)
-        self.ask(f"is back from {page.session_id}", lambda: checkout.ask(page.attempt_id))
-        for _ in range(self.rng.choice((0, 0, 1, 3))):
-            self.stage.pause(self.rng.uniform(0.5, 5))
-            self.ask("looks again", lambda: checkout.ask(page.attempt_id))
-
-    # -- ways to buy
-
-    def buy(self) -> None:
-        page = self.check_out()
-        if page is None:
-            return
-        self.think(20)
-        ways, weights = zip(*WAYS.items(), strict=True)
-        self.rng.choices(ways, weights)[0](self, page)
-
-    def pay_at_once(self, page: checkout.PayPage) -> None:
-        self.pay(page, GOOD)
-        self.come_back(page)
-
-    def be_declined_first(self, page: checkout.PayPage) -> None:
-        for _ in range(self.rng.choice((1, 1, 2))):
-            self.pay(page, DECLINED)
-            self.think(30)
-        if self.rng.random() < 0.7:
-            self.pay_at_once(page)
-
-    def leave(self, page: checkout.PayPage) -> None:
-        self.stage.tell(f"leaves order {page.attempt_id}")
-
-    def pay_near_the_deadline(self, page: checkout.PayPage) -> None:
-        sessions = self.cast.world.sandbox.store.objects["checkout.session"]
-        left = sessions[page.session_id or ""]["expires_at"] - self.stage.clock.seconds
-        self.stage.pause(left + self.rng.uniform(-40, 40))
-        self.pay_at_once(page)
-
-    def cancel(self, page: checkout.PayPage) -> None:
-        """Back by the cancel link, while perhaps the payment goes through in another tab."""
-        order = page.attempt_id
-        self.stage.tell(f"gives up order {order}")
-        self.cast.send(
-            f"{self.name}'s request", lambda: checkout.release(order, shopper_id=self.id)
-        )
-        if self.rng.random() < 0.6:
-            self.stage.pause(self.rng.random())
-            self.pay(page, GOOD)
-
-    def edit_and_check_out_again(self, page: checkout.PayPage) -> None:
-        """Change the basket in a second tab while the first may still be paid."""
-        if self.rng.random() < 0.8:
-            self.put(self.rng.choice(SHELF)[0], 1)
-        second = None
-        if self.rng.random() < 0.5:
-            self.cast.send(f"{self.name}'s second tab", self.start)
-            self.stage.pause(self.rng.random() * 2)
-            self.pay(page, GOOD)
-        else:
-            second = self.check_out()
-        if second:
-            self.think(10)
-            self.pay_at_once(second)
-
-    def go_back_to_the_page(self, page: checkout.PayPage) -> None:
-        """Ask for the same page again, twice at once, and pay it."""
-        for _ in range(2):
-            self.cast.send(
-                f"{self.name}'s request", lambda: checkout.again(page.attempt_id, self.id)
-            )
-        self.pay_at_once(page)
-
-    def answer_the_bank(self, page: checkout.PayPage) -> None:
-        if self.pay(page, ASKS) != "asks":
-            return
-        self.think(30)
-        ok = self.rng.random() < 0.7
-        told = self.cast.world.sandbox.authenticate(page.session_id or "", ok=ok)
-        self.stage.tell(f"answers the bank for {page.session_id}: {told['outcome']}")
-        self.cast.stir()
-        self.come_back(page)
-
-    def pay_by_debit(self, page: checkout.PayPage) -> None:
-        self.pay(page, self.rng.choice(("bank_debit", "bank_debit", "bank_debit_fails")))
-        self.come_back(page)
-
-    def pay_twice(self, page: checkout.PayPage) -> None:
-        """Somebody opened a second page for this order at Stripe, past the shop; both are paid."""
-        session = self.cast.world.open_stray_session(page.session_id or "")
-        self.cast.strays.add(page.attempt_id)
-        self.stage.tell(f"finds a second page {session} for order {page.attempt_id}")
-        for session_id in self.rng.sample([page.session_id, session], 2):
-            self.pay(replace(page, session_id=session_id), GOOD)
-            self.think(5)
-        self.come_back(page)
-
-    def pay_too_little(self, page: checkout.PayPage) -> None:
-        self.pay(page, "wrong_amount")
-        self.come_back(page)
-
-
-WAYS: dict[Callable[[Shopper, checkout.PayPage], None], int] = {
-    Shopper.pay_at_once: 34,
-    Shopper.be_declined_first: 10,
-    Shopper.leave: 8,
-    Shopper.pay_near_the_deadline: 10,
-    Shopper.cancel: 9,
-    Shopper.edit_and_check_out_again: 10,
-    Shopper.go_back_to_the_page: 6,
-    Shopper.answer_the_bank: 5,
-    Shopper.pay_by_debit: 6,
-    Shopper.pay_twice: 3,
-    Shopper.pay_too_little: 2,
 }

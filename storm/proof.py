@@ -9,12 +9,16 @@ import json
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 
 from services import check
 from storm.cast import Cast
-from storm.watch import LIVE, PAID
-from storm.world import SHELF, World
+from storm.watch import LIVE, PAID, attempt_of
+from storm.world import ON_SALE, World
+
+HOLDS = {"open": "held", "settled": "sold", "closed": "released"}
+MAY_WAIT = ("amount_mismatch", "late_payment", "unmatched_payment")  # for a person; the rest not
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,19 @@ class Violation:
 
     def __str__(self) -> str:
         return f"{self.promise}: {self.about}: {self.detail}"
+
+
+@dataclass(frozen=True, slots=True)
+class Then:
+    """How an attempt stood after a transaction."""
+
+    tx: int
+    id: str
+    strategy: str
+    state: str
+    hold: str
+    parked: bool
+    lines_out: bool
 
 
 class Proof:
@@ -45,8 +62,11 @@ class Proof:
         for refund in ledger["refunds"]:
             if refund["status"] == "succeeded":
                 self.given_back[refund["payment_intent"]] += refund["amount"]
-        self.open_exceptions = {
-            id for (id,) in self.rows("SELECT stripe_id FROM exceptions WHERE state = 'open'")
+        self.open_exceptions: dict[str, str] = dict(
+            self.rows("SELECT stripe_id, type FROM exceptions WHERE state = 'open'")
+        )
+        self.paid_by_stray = {
+            p["id"] for p in ledger["payments"] if world.sandbox.strays & {p["id"], p["session"]}
         }
         self.settled_by = {
             intent: (attempt, amount, currency)
@@ -58,6 +78,18 @@ class Proof:
         self.orders = {
             row[0]: row for row in self.rows("SELECT id, status, total, currency FROM orders")
         }
+        self.then: defaultdict[str, list[Then]] = defaultdict(list)  # by attempt, in order
+        for tx, id, strategy, state, hold, parked, out in self.rows(
+            "SELECT * FROM storm_attempts ORDER BY rowid"
+        ):
+            written = self.then[id]
+            if written and written[-1].tx == tx:
+                written.pop()  # only what a transaction leaves behind counts
+            written.append(Then(tx, id, strategy, state, hold, bool(parked), bool(out)))
+
+    @property
+    def paid_orders(self) -> int:
+        return sum(status in PAID for _, status, _, _ in self.orders.values())
 
     # -- soon after the faults stopped
 
@@ -68,14 +100,20 @@ class Proof:
         states = dict(self.rows("SELECT id, state FROM checkout_attempts"))
         for id, intent in self.taken.items():
             order = intent["metadata"]["checkout_attempt_id"]
-            if id in decided - self.open_exceptions and states.get(order) == "open":
+            waits = id in self.open_exceptions
+            if id in decided and not waits and states.get(order) == "open":
                 found.append(Violation("liveness", order, f"{id} is paid, still pending"))
-        for session, order in self.rows(
-            "SELECT l.stripe_id, a.id FROM checkout_attempts a JOIN stripe_legs l"
+        legs: defaultdict[str, list[str]] = defaultdict(list)
+        for order, page in self.rows(
+            "SELECT a.id, l.stripe_id FROM checkout_attempts a JOIN stripe_legs l"
             " ON l.attempt_id = a.id WHERE a.state = 'open'"
         ):
-            if session in decided:
-                found.append(Violation("liveness", order, f"{session} has expired, still pending"))
+            legs[order].append(page)
+        found += [
+            Violation("liveness", order, f"{', '.join(pages)} ended, still pending")
+            for order, pages in legs.items()
+            if decided.issuperset(pages) and not self.open_exceptions.keys() & set(pages)
+        ]
         then = str(datetime.fromtimestamp(since_s, UTC).replace(tzinfo=None))
         for event, order, state in self.rows(
             "SELECT id, COALESCE(attempt_id, id), state FROM stripe_events"
@@ -100,9 +138,14 @@ class Proof:
             *self._every_payment_has_its_order(),
             *self._every_order_has_its_payment(),
             *self._nobody_paid_in_vain(),
+            *self._nothing_was_given_for_nothing(),
             *self._stock_adds_up(),
             *self._one_receipt_each(),
             *self._lines_are_in_one_place(),
+            *self._lines_left_in_time(),
+            *self._orders_were_born_in_time(),
+            *self._retries_had_a_page_of_their_own(),
+            *self._no_page_can_be_paid(),
             *self._history_replays(),
             *self._what_was_acknowledged_is_there(),
             *self._never_for_a_moment(),
@@ -144,7 +187,7 @@ class Proof:
                 and self.orders.get(by[0], (0, ""))[1] in PAID
             )
             back = self.given_back[id] == amount
-            waits = id in self.open_exceptions and order not in self.cast.strays
+            waits = self.open_exceptions.get(id) in MAY_WAIT
             if not (settles or back or waits):
                 found.append(
                     Violation("money", order, f"{id} took {amount}; settles {by}, no exception")
@@ -168,18 +211,39 @@ class Proof:
         return found
 
     def _nobody_paid_in_vain(self) -> list[Violation]:
-        """Who paid a live page gets the order, and no refund instead of it (rule R5). Nothing in
-        this storm pays an order twice or too late but our own giving away."""
-        return [
-            Violation(
-                "R5", order or "", f"{type_} of {id}: the shopper paid a page that we gave up"
+        """Who paid a page of the shop gets the order, and no refund instead of it (rule R5): only
+        a page that was opened past the shop can be paid too late, or be why an order is paid
+        twice."""
+        found = []
+        for id, type_, order in self.rows("SELECT stripe_id, type, order_id FROM exceptions"):
+            past_the_shop = id in self.paid_by_stray or (
+                type_ == "duplicate_payment" and order in self.cast.strays
             )
-            for id, type_, order in self.rows(
-                "SELECT stripe_id, type, order_id FROM exceptions"
-                " WHERE type NOT IN ('amount_mismatch')"
-            )
-            if not (type_ == "duplicate_payment" and order in self.cast.strays)
-        ]
+            if type_ != "amount_mismatch" and not past_the_shop:
+                what = f"{type_} of {id}: the shopper paid a page that we gave up"
+                found.append(Violation("R5", order or "", what))
+        for order, written in self.then.items():
+            late = ("closed", "settled") in pairwise(then.state for then in written)
+            if late and order not in self.cast.strays:
+                found.append(Violation("R5", order, "had ended before it was paid"))
+        return found
+
+    def _nothing_was_given_for_nothing(self) -> list[Violation]:
+        """An order that costs nothing is confirmed when a page of it was completed at Stripe; and
+        one page that the shop has opened is enough."""
+        box, found = self.world.sandbox, []
+        completed = {
+            id: attempt_of(session)
+            for id, session in box.store.objects["checkout.session"].items()
+            if session["payment_status"] == "no_payment_required"
+        }
+        at_the_shop = {order for id, order in completed.items() if id not in box.strays}
+        for order, status, total, _ in self.orders.values():
+            if total == 0 and status in PAID and order not in completed.values():
+                found.append(Violation("money", order, "costs nothing, and nobody completed it"))
+            if total == 0 and status not in PAID and order in at_the_shop:
+                found.append(Violation("money", order, f"costs nothing, completed, is {status}"))
+        return found
 
     def _stock_adds_up(self) -> list[Violation]:
         units: defaultdict[str, Counter[str]] = defaultdict(Counter)
@@ -188,7 +252,7 @@ class Proof:
         ):
             for line in _json(lines):
                 units[line["sku"]][state] += line["quantity"]
-        initial, found = dict(SHELF), []
+        initial, found = dict(ON_SALE), []
         for sku, on_hand, held, sold in self.rows("SELECT sku, on_hand, held, sold FROM products"):
             bought, out = units[sku]["settled"], units[sku]["open"]
             if (on_hand, held, sold) != (initial[sku] - bought, out, bought):
@@ -228,7 +292,8 @@ class Proof:
             " WHERE state = 'settled' OR (state = 'open' AND lines_out)"
         ):
             for line in _json(lines):
-                there[shopper, line["sku"]] += line["quantity"]
+                if shopper in self.cast.shoppers:  # else made anew: nobody's basket had them
+                    there[shopper, line["sku"]] += line["quantity"]
         books, found = self.cast.books, []
         for key in sorted({*there, *books.sure, *books.maybe}):
             least = books.sure.get(key, 0)
@@ -240,7 +305,108 @@ class Proof:
                 found.append(Violation("lines", key[0], counted))
         return found
 
+    def _lines_left_in_time(self) -> list[Violation]:
+        """After every single transaction: an open attempt holds its stock, and has its lines where
+        its strategy says; one that has ended holds nothing."""
+        returned = self._returns()
+        found = []
+        for order, written in self.then.items():
+            for then in written:
+                came_back = any(tx <= then.tx for tx in returned[order])
+                if then.hold != HOLDS[then.state]:
+                    found.append(Violation("stock", order, f"{then.state}, its stock {then.hold}"))
+                if then.lines_out not in _may_be_out(then, came_back):
+                    where = "out" if then.lines_out else "in the basket"
+                    found.append(
+                        Violation("lines", order, f"{then.strategy}, {then.state}: {where}")
+                    )
+        return found
+
+    def _orders_were_born_in_time(self) -> list[Violation]:
+        """order_first: with the attempt. pay_first: never before its money, or before nothing was
+        due. dual_track: not before its own shopper came back, and then provisionally."""
+        money = {
+            order: tx
+            for tx, order in self.rows(
+                "SELECT MIN(m.tx), m.attempt_id FROM storm_money m JOIN payments p"
+                " ON p.payment_intent = m.payment_intent AND p.role = 'settles'"
+                " GROUP BY m.attempt_id"
+            )
+        } | {
+            order: tx
+            for tx, order in self.rows(
+                "SELECT MIN(l.tx), l.attempt_id FROM storm_legs l JOIN checkout_attempts a"
+                " ON a.id = l.attempt_id WHERE a.total = 0 AND l.state = 'complete'"
+                " GROUP BY l.attempt_id"
+            )
+        }
+        returned, born, found = self._returns(), set(), []
+        for tx, order, strategy, provisional in self.rows(
+            "SELECT tx, id, strategy, provisional FROM storm_births"
+        ):
+            born.add(order)
+            begun = next(then for then in reversed(self.then[order]) if then.tx <= tx)
+            is_paid = order in money and money[order] <= tx
+            came_back = any(at <= tx for at in returned[order])
+            may_be_born = (
+                is_paid
+                or {
+                    "order_first": self.then[order][0].tx == tx and not provisional,
+                    "pay_first": False,
+                    "dual_track": came_back and bool(provisional),
+                }[strategy]
+            )
+            if strategy != begun.strategy:
+                found.append(Violation("strategy", order, f"{begun.strategy} became {strategy}"))
+            if not may_be_born:
+                found.append(Violation("strategy", order, f"{strategy}: born before its time"))
+            if is_paid and provisional:
+                found.append(Violation("strategy", order, "provisional, though its money was seen"))
+        for order, written in self.then.items():
+            then = written[-1]
+            is_due = then.state == "settled" or (
+                then.strategy == "order_first" and written[0].state == "open"
+            )
+            if is_due and order not in born:
+                found.append(Violation("strategy", order, f"{then.strategy}, {then.state}: unborn"))
+        found += [
+            Violation("strategy", order, f"{status}, and still provisional")
+            for order, status in self.rows("SELECT id, status FROM orders WHERE is_provisional")
+            if status != "pending_payment"
+        ]
+        return found
+
+    def _retries_had_a_page_of_their_own(self) -> list[Violation]:
+        """An ended attempt is open again only with a new payment page."""
+        drafted = set(
+            self.rows("SELECT tx, attempt_id FROM storm_legs WHERE is_ours AND state = 'creating'")
+        )
+        return [
+            Violation("retry", order, "is open again without a new page")
+            for order, written in self.then.items()
+            for before, after in pairwise(written)
+            if (before.state, after.state) == ("closed", "open")
+            and (after.tx, order) not in drafted
+        ]
+
+    def _no_page_can_be_paid(self) -> list[Violation]:
+        """Past all deadlines: of those that the shop opened, also where it never got the answer."""
+        return [
+            Violation("retry", order, f"{id} can still be paid")
+            for order, pages in self.world.sandbox.opened.items()
+            for id in pages
+            if self.world.sandbox.is_payable(id)
+        ]
+
+    def _returns(self) -> defaultdict[str, list[int]]:
+        """When the shopper of each order came back from paying, by the transaction after it."""
+        returned: defaultdict[str, list[int]] = defaultdict(list)
+        for tx, order in self.rows("SELECT tx, attempt_id FROM storm_returns"):
+            returned[order].append(tx)
+        return returned
+
     def _history_replays(self) -> list[Violation]:
+        """For orders, and for attempts that never became one."""
         at: dict[str, str] = {}
         found = []
         for order, before, after in self.rows(
@@ -250,11 +416,12 @@ class Proof:
             if at.get(order) != before:
                 found.append(Violation("history", order, f"{at.get(order)}, then {before}→{after}"))
             at[order] = after
-        found += [
-            Violation("history", order, f"ends at {at.get(order)}, the order is {row[1]}")
-            for order, row in self.orders.items()
-            if at.get(order) != row[1]
-        ]
+        for table in ("checkout_attempts", "orders"):
+            found += [
+                Violation("history", order, f"ends at {at.get(order)}; in {table} it is {status}")
+                for order, status in self.rows(f"SELECT id, status FROM {table}")
+                if at.get(order) != status
+            ]
         return found
 
     def _what_was_acknowledged_is_there(self) -> list[Violation]:
@@ -267,22 +434,38 @@ class Proof:
         ]
 
     def _never_for_a_moment(self) -> list[Violation]:
+        noted = self.rows("SELECT about, what FROM storm_watch")
         return [
             Violation("never", about, what)
-            for about, what in self.rows("SELECT about, what FROM storm_watch")
+            for about, what in [*noted, *self.world.sandbox.wrong, *self.cast.sins]
         ]
 
 
 def decided(world: World) -> set[str]:
-    """Payments that succeeded at Stripe and sessions that expired there, by now."""
+    """Payments that succeeded or were canceled at Stripe, and sessions that expired there or were
+    completed with nothing to pay, by now."""
     world.sandbox.tick()
     objects = world.sandbox.store.objects
     return {
         id
-        for kind, state in (("payment_intent", "succeeded"), ("checkout.session", "expired"))
-        for id, found in objects[kind].items()
-        if found["status"] == state
+        for id, intent in objects["payment_intent"].items()
+        if intent["status"] in ("succeeded", "canceled")
+    } | {
+        id
+        for id, session in objects["checkout.session"].items()
+        if session["status"] == "expired" or session["payment_status"] == "no_payment_required"
     }
+
+
+def _may_be_out(then: Then, came_back: bool) -> tuple[bool, ...]:
+    """Whether the lines of an attempt may be out of the basket: always, never, or either."""
+    if then.state != "open":
+        return (then.state == "settled",)
+    if then.parked or then.strategy == "order_first":
+        return (True,)
+    if then.strategy == "dual_track" and came_back:
+        return (True, False)  # the request that welcomes the shopper may be under way, or dead
+    return (False,)
 
 
 def _json(text: str) -> list[dict[str, Any]]:

@@ -6,24 +6,25 @@ import json
 import re
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
 from storm.run import Outcome, blow
 from storm.stage import START
-from storm.world import World
+from storm.world import MIXED, World
 
-STORY_LINES = 40
+BEGINNING, ENDING = 40, 15  # lines of a story; what lies between is left out
 _WORD = re.compile(r"shopper \d+|[\w-]{6,}")
 BAR_WIDTH = 30
 
 
-def main(*, seed: int, seeds: int, checkouts: int, as_json: bool) -> int:
+def main(*, seed: int, seeds: int, checkouts: int, as_json: bool, strategy: str = MIXED) -> int:
     """Run ``seeds`` storms from ``seed`` on; returns 1 if any promise was broken."""
     world, started = World(), time.perf_counter()
     outcomes = []
     for number in range(seeds):
-        outcome = blow(world, seed + number, checkouts)
+        outcome = blow(world, seed + number, checkouts, strategy)
         outcomes.append(outcome)
         _bar(number + 1, seeds)
         if outcome.violations and not as_json:
@@ -40,13 +41,16 @@ def told(outcome: Outcome) -> str:
     first = outcome.violations[0]
     lines.append(f"the story of {first.about or 'it'}:")
     lines += _story(outcome, first.about)
-    lines.append(f"again: flask storm --seed {outcome.seed} --checkouts {outcome.checkouts}")
+    lines.append(
+        f"again: flask storm --seed {outcome.seed} --checkouts {outcome.checkouts}"
+        f" --strategy {outcome.strategy}"
+    )
     return "\n".join(lines)
 
 
 def _story(outcome: Outcome, about: str) -> Iterable[str]:
-    """The last lines that name the order, and what their speakers did next, until they turned to
-    another order."""
+    """Lines that name the order, and what their speakers did next, until they turned to another
+    order: how it began, and how it ended."""
     names = outcome.aliases.get(about, {about})
     others = {name for known in outcome.aliases.values() for name in known} - names
     busy: set[str] = set()
@@ -59,7 +63,12 @@ def _story(outcome: Outcome, about: str) -> Iterable[str]:
             busy.discard(line[2])
         if line[2] in busy:
             chosen.append(line)
-    for step, at, who, text in chosen[-STORY_LINES:]:
+    left_out = len(chosen) - BEGINNING - ENDING
+    for place, (step, at, who, text) in enumerate(chosen):
+        if BEGINNING <= place < BEGINNING + left_out:
+            if place == BEGINNING:
+                yield f"  … {left_out} lines …"
+            continue
         minutes, seconds = divmod(at - START, 60)
         yield f"  {step:>7}  {minutes:>3.0f}:{seconds:04.1f}  {who}: {text}"
 
@@ -67,12 +76,14 @@ def _story(outcome: Outcome, about: str) -> Iterable[str]:
 def _figures(outcomes: list[Outcome], checkouts: int, took_s: float) -> dict[str, Any]:
     total = len(outcomes) * checkouts
     return {
+        "strategy": outcomes[0].strategy,
         "seeds": len(outcomes),
         "checkouts": total,
         **{
             name: sum(getattr(outcome, name) for outcome in outcomes)
             for name in ("paid", "commits", "calls", "crashes", "stalls", "faults")
         },
+        "deeds": dict(sorted(sum((outcome.deeds for outcome in outcomes), Counter()).items())),
         "violations": sum(len(outcome.violations) for outcome in outcomes),
         "broken_seeds": [outcome.seed for outcome in outcomes if outcome.violations],
         "broken": [
@@ -88,7 +99,7 @@ def _figures(outcomes: list[Outcome], checkouts: int, took_s: float) -> dict[str
 def _summary(figures: dict[str, Any]) -> str:
     f = figures
     return (
-        f"{f['seeds']} seeds, {f['checkouts']} checkouts ({f['paid']} paid), "
+        f"{f['strategy']}: {f['seeds']} seeds, {f['checkouts']} checkouts ({f['paid']} paid), "
         f"{f['commits']} commits, {f['calls']} calls to Stripe, {f['crashes']} crashes, "
         f"{f['stalls']} stalls, {f['faults']} faults: {f['violations']} violations. "
         f"{f['took_s']:.1f} s, {f['checkouts_per_s']:.0f} checkouts/s"

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from storm.cast import STORM, Cast
+from storm.cast import DAY_S, HOUR_S, STORM, Cast
 from storm.proof import Proof, Violation, decided
-from storm.world import TTL_MINUTES, World
+from storm.world import MIXED, TTL_MINUTES, World
 
 QUIET_WITHIN_S = 300.0
 DEBITS_S = (10.0, 300.0, 3000.0)
+LONG_EVERY, LONGEST_EVERY = 4, 12  # storms that go on for two days, and for six weeks
+NIGHT_PACE, WEEKS_PACE = 30.0, 2880.0  # nothing is in a hurry then: a sweep every 15 minutes, a day
+FORGOTTEN_AFTER_S = 42 * DAY_S
 
 Bug = Callable[[World], AbstractContextManager[None]]
 
@@ -23,6 +27,7 @@ class Outcome:
 
     seed: int
     checkouts: int
+    strategy: str = MIXED
     fingerprint: str = ""
     violations: list[Violation] = field(default_factory=list)
     story: list[tuple[int, float, str, str]] = field(default_factory=list)
@@ -33,13 +38,16 @@ class Outcome:
     crashes: int = 0
     stalls: int = 0
     faults: int = 0
+    deeds: Counter[str] = field(default_factory=Counter)
 
 
-def blow(world: World, seed: int, checkouts: int, bug: Bug | None = None) -> Outcome:
-    """Play one seed. The same seed, number and commit always play the same."""
-    with world.opened(seed), bug(world) if bug else nullcontext():
+def blow(
+    world: World, seed: int, checkouts: int, strategy: str = MIXED, bug: Bug | None = None
+) -> Outcome:
+    """Play one seed. The same seed, number, strategy and commit always play the same."""
+    with world.opened(seed, strategy), bug(world) if bug else nullcontext():
         stage = world.stage
-        cast = Cast(world, checkouts)
+        cast = Cast(world, checkouts, is_mixed=strategy == MIXED)
         world.sandbox.debit_s = stage.rng.choice(DEBITS_S)
         stage.dangers = STORM
         stage.run(until=lambda: cast.left == 0)
@@ -47,27 +55,65 @@ def blow(world: World, seed: int, checkouts: int, bug: Bug | None = None) -> Out
         calm_at, by_then = stage.clock.seconds, decided(world)
         stage.run(until_s=calm_at + QUIET_WITHIN_S)
         violations = Proof(world, cast).nothing_is_pending(by_then, calm_at)
-        cast.latest = 6.0  # nothing should be left to do but waiting
-        rest = max(TTL_MINUTES * 60, world.sandbox.debit_s) + QUIET_WITHIN_S
-        stage.run(until_s=stage.clock.seconds + rest)
+        _let_deadlines_pass(world, cast)
         proof = Proof(world, cast)
         violations += proof.all_of_it()
+        if seed % LONG_EVERY == 0:
+            _days_after(world, cast, weeks=seed % LONGEST_EVERY == 0)
+            proof = Proof(world, cast)
+            violations += proof.all_of_it()
+        cast.deeds.update(_found_in(world))
         outcome = Outcome(
             seed,
             checkouts,
+            strategy,
             fingerprint=stage.fingerprint,
             violations=list(dict.fromkeys(violations)),
-            paid=len(proof.settled_by),
+            paid=proof.paid_orders,
             commits=stage.commits,
             calls=stage.calls,
             crashes=stage.crashes,
             stalls=stage.stalls,
             faults=cast.faults,
+            deeds=cast.deeds,
         )
         if violations:
             outcome.story = sorted([*stage.story, *_history(world)], key=lambda line: line[1])
             outcome.aliases = _aliases(world)
         return outcome
+
+
+def _let_deadlines_pass(world: World, cast: Cast) -> None:
+    """Nothing should be left to do but waiting."""
+    cast.set_pace(1.0, latest=6.0)
+    rest = max(TTL_MINUTES * 60, world.sandbox.debit_s) + QUIET_WITHIN_S
+    world.stage.run(until_s=world.stage.clock.seconds + rest)
+
+
+def _days_after(world: World, cast: Cast, *, weeks: bool) -> None:
+    """People come back to orders that have ended long ago, whether the shop still knows them."""
+    stage = world.stage
+    known = {id for (id,) in world.rows("SELECT id FROM checkout_attempts")}
+    cast.set_pace(NIGHT_PACE)
+    cast.next_day()
+    stage.run(until_s=stage.clock.seconds + 28 * HOUR_S)
+    if weeks:
+        cast.set_pace(WEEKS_PACE)
+        stage.run(until_s=stage.clock.seconds + FORGOTTEN_AFTER_S)
+        cast.weeks_later(known)
+        stage.run(until_s=stage.clock.seconds + 2 * HOUR_S)
+    _let_deadlines_pass(world, cast)
+
+
+def _found_in(world: World) -> dict[str, int]:
+    """What the shop had to do that it rarely has to."""
+    asked = {
+        "people filled in again": "SELECT COUNT(*) FROM storm_refills",
+        "attempts made anew": "SELECT COUNT(*) FROM order_events WHERE detail LIKE 'made anew%'",
+        "late payments": "SELECT COUNT(*) FROM exceptions WHERE type = 'late_payment'",
+        "provisional orders": "SELECT COUNT(*) FROM storm_births WHERE provisional",
+    }
+    return {name: world.rows(query)[0][0] for name, query in asked.items()}
 
 
 def _history(world: World) -> list[tuple[int, float, str, str]]:

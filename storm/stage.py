@@ -70,7 +70,7 @@ class Dangers:
 class Stage:
     """Who is on, whose turn it is, and what has happened so far."""
 
-    def __init__(self, seed: int, clock: Clock) -> None:
+    def __init__(self, seed: str, clock: Clock) -> None:
         self.rng = Random(f"storm:{seed}")
         self.clock = clock
         self.dangers = Dangers()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import gc
 import random
 import sqlite3
@@ -15,18 +14,19 @@ from random import Random
 from typing import Any
 
 import structlog
+from sqlalchemy import event
 from sqlalchemy.exc import SAWarning
 
 from app import create_app
 from config import Settings, demo_settings
 from domain import clock as shop_clock
+from domain.strategies import STRATEGIES
 from extensions import db, doorbell
 from gateway.facts import FOLLOWED_TYPES
-from sandbox import Sandbox, create_sandbox
-from services import catalogue
+from services import catalogue, reconcile, settings
 from storm.bell import Bell
 from storm.stage import Clock, Stage
-from storm.watch import WATCH
+from storm.watch import WATCH, WatchedStripe, attempt_of
 from storm.wire import Wire
 
 WEBHOOK_SECRET = "whsec_storm_storm_storm"  # noqa: S105 - between this shop and this sandbox
@@ -34,8 +34,13 @@ TTL_MINUTES = 31  # the shortest that Stripe allows: deadlines come soon
 ALL_TYPES_EVERY = 5  # each so many seeds the endpoint listens to every type of event
 HOLD_S = 45.0  # how long a storm's shopper waits for a page
 
-# Few of some things, so that shoppers race for them; plenty of others.
+# Few of some things, so that shoppers race for them; plenty of others; and one that costs nothing.
 SHELF = (("LAST-1", 1), ("LAST-2", 2), ("FEW-4", 4), ("MUG", 5000), ("TEA", 5000), ("PEN", 5000))
+GIFT = ("GIFT", 40)
+ON_SALE = (*SHELF, GIFT)
+
+MIXED = "mixed"  # a rollout between two strategies, which an admin changes while it storms
+WAYS_TO_SELL = (*STRATEGIES, MIXED)
 
 
 class World:
@@ -52,11 +57,11 @@ class World:
         self.restarts: list[Callable[[], None]] = []  # what a process forgets when it dies
 
     @contextmanager
-    def opened(self, seed: int) -> Iterator[World]:
+    def opened(self, seed: int, strategy: str) -> Iterator[World]:
         """A virgin shop and sandbox on a fresh stage; all chance comes from ``seed``."""
         self.clock = Clock()
-        self.stage = Stage(seed, self.clock)
-        self.sandbox = _sandbox(seed, self.clock)
+        self.stage = Stage(f"{strategy}:{seed}", self.clock)
+        self.sandbox = _sandbox(seed, self.stage)
         self.bell = Bell(self.stage)
         self.stumbles.clear()
         self.restarts.clear()
@@ -68,6 +73,7 @@ class World:
             stack.enter_context(_no_garbage())
             stack.enter_context(_doorbell(self.bell))
             stack.enter_context(_logs(self._log))
+            stack.enter_context(_pauses_of(self.stage))
             stack.enter_context(warnings.catch_warnings())
             # Actors share SQLite's one connection; each gives it back as if it had been its own.
             warnings.filterwarnings("ignore", "Double checkin", SAWarning)
@@ -75,6 +81,7 @@ class World:
                 db.engine.dispose()
                 with db.engine.connect() as connection:
                     self._template.backup(connection.connection.driver_connection)  # type: ignore[arg-type]
+                self._sell_by(strategy)
             try:
                 yield self
             finally:
@@ -95,23 +102,39 @@ class World:
             raw: Any = connection.connection.driver_connection
             return list(raw.execute(query, values))
 
-    def open_stray_session(self, session_id: str) -> str:
-        """A second Checkout Session with the metadata and amount of another: from Stripe's
-        dashboard, or from code that is not this shop's. Returns its id."""
-        known = self.sandbox.store.objects["checkout.session"][session_id]
-        stray = copy.deepcopy(known) | {
-            "id": self.sandbox.store.new_id("cs_test_b1", 58),
-            "status": "open",
-            "payment_status": "unpaid",
-            "payment_intent": None,
-            "created": int(self.clock.seconds),
-            "expires_at": int(self.clock.seconds) + 1860,
-        }
-        beside = {**self.sandbox.store.aside[session_id], "buyer": None}
-        self.sandbox.store.put(stray, **beside)
-        self.sandbox.watch_expiry(stray)
-        id: str = stray["id"]
-        return id
+    def write(self, statement: str, *values: Any) -> None:
+        """A line in the storm's own diary; nobody has a transaction open meanwhile."""
+        self.rows(statement, *values)
+
+    def open_stray(self, like: str, *, by_twin: bool = False) -> str:
+        """A second page with the metadata and amount of another: from Stripe's dashboard, or, with
+        the shop's own reference on it, from a copy of the shop. Returns its id."""
+        stray = self.sandbox.add_stray(like)
+        if by_twin and stray.startswith("cs_"):
+            page = self.sandbox.page(stray)
+            page["client_reference_id"] = attempt_of(page)
+        return stray
+
+    def unnoted_session(self, shopper_id: str) -> str | None:
+        """A payable session that the shop opened for this shopper and has in none of its rows."""
+        noted = {id for (id,) in self.rows("SELECT stripe_id FROM stripe_legs")}
+        for (attempt,) in self.rows(
+            "SELECT a.id FROM checkout_attempts a JOIN stripe_legs l ON l.attempt_id = a.id"
+            " WHERE a.shopper_id = ? AND l.state = 'creating' AND l.kind = 'session'"
+            " ORDER BY l.id",
+            shopper_id,
+        ):
+            for id in self.sandbox.opened.get(attempt, ()):
+                if id.startswith("cs_") and id not in noted and self.sandbox.is_payable(id):
+                    return id
+        return None
+
+    def _sell_by(self, strategy: str) -> None:
+        """Choose the strategy as an admin does; ``mixed`` leaves it to the seed."""
+        wishes: dict[str, Any] = {"order_strategy": strategy}
+        if strategy == MIXED:
+            wishes = rollout(self.stage.rng)
+        settings.change("the storm", "to see it in this weather", **wishes)
 
     def _prepared(self) -> sqlite3.Connection:
         """The tables and goods that every seed starts with, copied as pages and not row by row."""
@@ -131,6 +154,10 @@ class World:
         with self.app.app_context():
             engine = db.engine
         commit = engine.dialect.do_commit
+
+        @event.listens_for(engine, "connect")
+        def _connected(connection: Any, _record: Any) -> None:
+            connection.create_function("storm_commit", 0, lambda: self.stage.commits)
 
         def do_commit(connection: Any) -> None:
             commit(connection)
@@ -166,11 +193,13 @@ def _settings() -> Settings:
     )
 
 
-def _sandbox(seed: int, clock: Clock) -> Sandbox:
-    box = create_sandbox(
+def _sandbox(seed: int, stage: Stage) -> WatchedStripe:
+    box = WatchedStripe(
+        lambda: stage.on_stage.role if stage.on_stage else "",
         webhook_url="http://shop.test/stripe/webhook",
         webhook_secret=WEBHOOK_SECRET,
-        clock=clock.read,
+        journal=None,
+        clock=stage.clock.read,
         seed=seed,
         deliver=False,
         public_url="http://stripe.test",
@@ -181,13 +210,23 @@ def _sandbox(seed: int, clock: Clock) -> Sandbox:
     return box
 
 
+def rollout(rng: Random) -> dict[str, Any]:
+    """Two of the strategies, and what part of the shoppers gets the second."""
+    usual, new = rng.sample(sorted(STRATEGIES), 2)
+    return {
+        "order_strategy": usual,
+        "rollout_strategy": new,
+        "rollout_percent": rng.choice((20, 50, 80)),
+    }
+
+
 def _goods() -> Iterator[dict[str, Any]]:
-    for number, (sku, units) in enumerate(SHELF, start=1):
+    for number, (sku, units) in enumerate(ON_SALE, start=1):
         yield {
             "sku": sku,
             "slug": sku.lower(),
             "title": sku.title(),
-            "prices": {"eur": 500 + 111 * number},
+            "prices": {"eur": 500 + 111 * number if (sku, units) != GIFT else 0},
             "units": units,
         }
 
@@ -216,6 +255,18 @@ def _no_garbage() -> Iterator[None]:
         yield
     finally:
         gc.enable()
+
+
+@contextmanager
+def _pauses_of(stage: Stage) -> Iterator[None]:
+    """The reconciler's pause between two looks passes on the stage. How much of it the machine
+    used up already is not the seed's, so that each is a whole one."""
+    before = reconcile.pause
+    reconcile.pause = lambda seconds: stage.pause(1 / reconcile.LOOKS_PER_S)
+    try:
+        yield
+    finally:
+        reconcile.pause = before
 
 
 @contextmanager
