@@ -183,15 +183,6 @@ def retry(order_id: str, shopper_id: str) -> PayPage:
     Pressed twice at once, both get the same page. Raises AlreadyPaid, OutOfStock,
     ProductUnavailable, Conflict with the reason, and the Stripe errors; then nothing was changed.
     """
-    for _ in range(TRIES):
-        try:
-            return _retried(order_id, shopper_id)
-        except IntegrityError:  # another checkout of the same basket was opened that very moment
-            log.info("checkout.overtaken", shopper=shopper_id)
-    raise Conflict(OVERTAKEN)
-
-
-def _retried(order_id: str, shopper_id: str) -> PayPage:
     attempt = _owned(order_id, shopper_id)
     if attempt.is_processing and ask(attempt.id, SHOPPER):  # the bank may have said no by now
         attempt = _owned(order_id, shopper_id)
