@@ -78,13 +78,20 @@ def by_clock() -> Tally | None:
     return None
 
 
-def sync(*, since: datetime | None = None, cause: Cause = SYNC, due_only: bool = True) -> Tally:
+def sync(
+    *,
+    since: datetime | None = None,
+    cause: Cause = SYNC,
+    due_only: bool = True,
+    budget_s: float | None = None,
+) -> Tally:
     """One whole pass: missed events, then live legs, then what is owed. Safe at any time.
 
     ``since`` (UTC) reads the event list from there instead of from the cursor, and beyond the 30
     days that it reaches back, the payments themselves; ``due_only`` False looks at every live leg,
     also at those that were looked at a moment ago. An order that fails is counted and left to the
-    next pass; it never stops the others. While Stripe does not answer, the rest is left as well.
+    next pass; it never stops the others. While Stripe does not answer, the rest is left as well,
+    and so it is after ``budget_s`` seconds, for whoever waits for an answer.
     """
     tally, fresh, reachable = Tally(), [], True
     since = max(since, BEGINNING) if since else None
@@ -100,7 +107,7 @@ def sync(*, since: datetime | None = None, cause: Cause = SYNC, due_only: bool =
     inbox.drain()
     tally.synced += inbox.orders_of(fresh)
     if reachable:
-        _look_at_all(_live_attempts(due_only), cause, tally)
+        _look_at_all(_live_attempts(due_only), cause, tally, budget_s)
     outbox.drain()
     _tidy()
     log.info("sync.done", **tally.as_dict())
@@ -116,6 +123,8 @@ def until_quiet(*, since: datetime | None = None, patience_s: float = 300) -> Ta
         since = since if tally.failed else None
         total.synced += tally.synced
         total.failed, total.skipped = tally.failed, tally.skipped
+        if tally.synced:
+            give_up_at = time.monotonic() + patience_s
         if not tally.failed and not tally.synced and inbox.is_empty() and outbox.is_empty():
             return total
         if time.monotonic() > give_up_at:
@@ -203,11 +212,16 @@ def _live_attempts(due_only: bool, *, failed_only: bool = False) -> list[tuple[s
     return [(row.id, row.deadline <= moment) for row in rows]
 
 
-def _look_at_all(found: list[tuple[str, bool]], cause: Cause, tally: Tally) -> None:
+def _look_at_all(
+    found: list[tuple[str, bool]], cause: Cause, tally: Tally, budget_s: float | None = None
+) -> None:
     """Look at one after the other, no faster than Stripe likes, until it stops answering."""
-    unanswered = 0
+    unanswered, began = 0, time.monotonic()
     for number, (attempt_id, past_deadline) in enumerate(found):
         started = time.monotonic()
+        if budget_s is not None and started - began > budget_s:
+            tally.skipped += len(found) - number
+            return
         try:
             _look_at(attempt_id, EXPIRY if past_deadline else cause, tally, end=past_deadline)
             unanswered = 0

@@ -12,8 +12,9 @@ from domain.clock import now
 from domain.facts import LegState
 from domain.money import display
 from domain.transitions import PAID_STATUSES, PaymentStatus, Status
+from extensions import reading
 from models import CheckoutAttempt, Shipment
-from services import checkout, orders, settings, snapshots
+from services import checkout, orders, refunds, settings, snapshots
 
 # Seconds between the polls of a waiting page: quick while a person watches, then patient.
 DELAYS_S = (0.7, 1, 1.5, 2, 3, 4, 6, 8, 10, 15, 20, 30)
@@ -25,6 +26,8 @@ ASK_STRIPE_AT = frozenset({3, 6, 9})  # polls that ask Stripe itself, should the
 # The same for a page with a live line, which looks at its beginning, when it turns patient, and
 # then about once a minute.
 LIVE_ASK_STRIPE_AT = frozenset({2, 3, 5})
+
+ODD = ("mismatch", "surplus")  # roles of money that settles no order
 
 # The groups of Stripe's decline codes that a shopper can act upon; everything else, and above all
 # lost, stolen and fraud, reads as a plain decline (docs.stripe.com/declines/codes).
@@ -183,12 +186,20 @@ def describe(
     )
 
 
+def _went_back(case: orders.Dossier) -> bool:
+    """Whether all the money that fitted nothing has been refunded."""
+    odd = [payment for payment in case.payments if payment.role in ODD]
+    with reading():
+        back = refunds.sum_of([payment.payment_intent for payment in odd])
+    return back >= sum(payment.amount for payment in odd)
+
+
 def _state(case: orders.Dossier, waited: float) -> str:
     attempt = case.attempt
     if attempt.status in PAID_STATUSES or attempt.state == "settled":  # also when refunded since
         return "paid"
-    if any(payment.role in ("mismatch", "surplus") for payment in case.payments):
-        return "needs_us"
+    if any(payment.role in ODD for payment in case.payments):
+        return "returned" if _went_back(case) else "needs_us"
     if attempt.status == Status.EXPIRED:
         return "expired"
     leg = case.newest_leg
@@ -258,6 +269,7 @@ _TITLES = {
     "expired": "Checkout expired",
     "cancelled": "Not paid",
     "needs_us": "We have a question",
+    "returned": "Money sent back",
     "action": "One more step",
 }
 
@@ -314,6 +326,13 @@ def _words(
                 "Nothing was charged. Your items are back in your basket, so you can start again.",
                 "This checkout has expired. Nothing was charged.",
             )
+        case "returned":
+            return (
+                "We sent your money back",
+                "Your payment did not fit this order any more, so all of it went back the way you "
+                "paid. Banks can take up to ten days to show it.",
+                "Your payment was sent back to you.",
+            )
         case "needs_us":
             return (
                 "We have your payment, and one question",
@@ -361,9 +380,10 @@ def _steps(case: orders.Dossier, state: str, paid: Any) -> list[Step]:
                 "done" if arrived else "now" if shipped else "todo",
             ),
         ]
-    ended = state in ("failed", "expired", "cancelled")
+    ended = state in ("failed", "expired", "cancelled", "returned")
+    charged = "It went back to you." if state == "returned" else "Nothing was charged."
     payment = (
-        Step("Payment", "Nothing was charged.", "stop")
+        Step("Payment", charged, "stop")
         if ended
         else Step("Confirming payment", "With your bank.", "now")
     )

@@ -178,7 +178,7 @@ def test_a_crash_on_either_side_of_the_commit_makes_the_order_once(
     assert shop.number_of("orders") == shop.number_of("payments") == 1
     assert shop.number_of(REMEMBERED) == 2
 
-    with shop.locked(f"checkout_attempts WHERE id = '{first.order_id}'"):
+    with shop.locked(f"stripe_legs WHERE attempt_id = '{first.order_id}'"):
         sync = shop.process("sync")
         sync.start()
         until(shop.is_waited_for)

@@ -10,7 +10,7 @@ from sqlalchemy import event as sql_event
 from structlog.testing import capture_logs
 
 from extensions import db
-from models import Order
+from models import CheckoutAttempt, Order
 from services import leases, reconcile
 from services.causes import Cause
 from tests.shop import MUG, Shop
@@ -212,3 +212,16 @@ def test_a_day_without_webhooks_is_made_up_for(shop: Shop) -> None:
     assert {order.id for order in shop.rows(Order)} == {bought.order_id for bought in paid}
     assert {order.payment_status for order in shop.rows(Order)} == {"paid"}
     assert shop.proves()
+
+
+@pytest.mark.accept("D15")
+def test_whoever_waits_for_a_pass_gets_an_answer_in_time(shop: Shop) -> None:
+    for _ in range(6):
+        shop.shopper().buy()
+    shop.clock.forward(seconds=121)
+
+    tally = reconcile.sync(due_only=False, budget_s=2.5 / reconcile.LOOKS_PER_S)
+
+    assert tally.as_dict() == {"synced": 0, "failed": 0, "skipped": 6}
+    looked_at = [a for a in shop.rows(CheckoutAttempt) if a.next_look_at > shop.clock.now()]
+    assert 1 <= len(looked_at) < 6
