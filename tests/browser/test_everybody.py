@@ -93,7 +93,11 @@ def test_no_page_scrolls_sideways_on_a_phone(shop: DemoShop, visit: Visit, admin
     def looks(path: str | None = None) -> None:
         if path:
             maya.opens(path)
-        page = maya.page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+        # Waited for, because a page that is just being left has no width to ask for.
+        page = maya.page.wait_for_function(
+            "document.readyState === 'complete'"
+            " && [document.documentElement.scrollWidth, innerWidth]"
+        ).json_value()
         if page[0] > page[1]:
             wide.append(f"{maya.page.url} is {page[0]} px wide")
 
@@ -110,12 +114,14 @@ def test_no_page_scrolls_sideways_on_a_phone(shop: DemoShop, visit: Visit, admin
     looks("/cart")
     looks("/checkout")
     maya.presses("Pay €")
+    maya.sees("another look")
     looks()  # the form with everything marked
     maya.fills_in(**long)
     maya.presses("Pay €")
     maya.page.wait_for_url(f"{shop.sandbox}/c/pay/*")
     looks()
     maya.pays(DECLINED_CARD)
+    maya.sees("declined")
     looks()
     looks(maya.page.get_by_role("link", name="Back to the shop").get_attribute("href"))
     looks("/cart")
@@ -133,6 +139,7 @@ def test_no_page_scrolls_sideways_on_a_phone(shop: DemoShop, visit: Visit, admin
     looks("/orders")
     looks("/dev/mailbox")
     maya.page.locator("main a").first.click()
+    maya.page.wait_for_url("**/dev/mailbox/*")
     looks()
 
     looks("/admin/login?token=from-a-link")
