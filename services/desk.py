@@ -269,6 +269,13 @@ class Desk:
             attempts.take_lines(self.attempt)
         self.attempt.is_processing = parked
 
+    def _unpark(self) -> None:
+        """Back in the shopper's hands, and its lines where its strategy has them by now."""
+        reached = Moment.RETURN if self.order else Moment.START
+        if self.attempt.is_processing and reached < self.attempt.strategy.lines_leave_cart:
+            attempts.return_lines(self.attempt)
+        self.attempt.is_processing = False
+
     def replace(self, leg_id: int, payment_ui: str | None = None) -> bool:
         """A retry, or another way to pay: open a new leg in the place of ``leg_id``, which is
         closed at Stripe by now.
@@ -282,6 +289,8 @@ class Desk:
         is_done = any(leg.state == LegState.COMPLETE for leg in self.legs)  # or nothing was due
         if self.payments or is_done or self.attempt.purged_at:
             return False
+        if payment_ui and self.attempt.state != "open":
+            return False  # another way to pay revives nothing; only a retry does
         before = Status(self.attempt.status)
         decision = decide(before, Outcome.RETRIED)
         if isinstance(decision, Move):
@@ -293,7 +302,7 @@ class Desk:
             history.moved(self.attempt.id, before, decision.to, self.cause, str(Outcome.RETRIED))
         elif self.attempt.state != "open":
             return False
-        self.attempt.is_processing = False
+        self._unpark()
         db.session.flush()  # the old leg gives up its place in the index before the new one comes
         self.attempt.payment_ui = payment_ui or self.attempt.payment_ui
         leg = legs.draft(self.attempt, len(self.legs) + 1, previous=previous)

@@ -17,7 +17,7 @@ from domain.strategies import Moment, Strategy
 from extensions import atomic
 from models import CheckoutAttempt, Order, Product
 from services import reconcile, settle, snapshots
-from services.causes import EXPIRY
+from services.causes import EXPIRY, SHOPPER
 from tests.pages.forms import a_body
 from tests.shop import LAMP, MUG, ORIGIN, Shop, Shopper, TestShops
 from tests.spine.stripe_says import event as stripe_event
@@ -394,3 +394,20 @@ def test_late_money_on_our_own_page_finds_out_where_the_parcel_goes(
     assert (order.payment_status, order.name) == ("paid", "Maya Lindqvist")
     assert order.address is not None
     assert order.address["line1"] == "Sonnenallee 12"
+
+
+@pytest.mark.fault("F1", "F2")
+def test_another_way_to_pay_revives_no_checkout_that_has_ended_meanwhile(shop: Shop) -> None:
+    """In one tab it was let go and another one begun, in the other the hosted page was wanted."""
+    shopper = shop.shopper()
+    opened = initiate(shopper)
+    leg = shop.legs(opened.order_id)[-1]
+    shopper.post("/checkout/release", {"order_id": opened.order_id})
+    other = shopper.opened(shopper.check_out(line1="Another street 1"))
+
+    settle.settle(opened.order_id, SHOPPER, replacing=leg.id, payment_ui="hosted")
+
+    assert shop.attempt(opened.order_id).state == "closed"
+    assert len(shop.legs(opened.order_id)) == 1
+    assert (other.session["status"], shop.product(MUG).held) == ("open", 1)
+    assert shop.proves()

@@ -71,6 +71,26 @@ def test_a_payment_that_the_bank_refused_unheard_can_be_tried_again(shop: Shop) 
     assert shop.proves()
 
 
+@pytest.mark.accept("V24", "X2")
+def test_lines_of_a_payment_that_failed_unheard_are_where_the_strategy_has_them(
+    shop: Shop, strategy: Strategy
+) -> None:
+    """The retry itself is the first to hear of it: the attempt was parked, with its lines out."""
+    first = shop.shopper().buy(LAMP, 2)
+    first.pay("bank_debit_fails")
+    shop.deliver_and_work()
+    leg = shop.legs(first.order_id)[-1]
+    shop.clock.forward(days=4)
+    shop.sandbox.tick()
+
+    settle.settle(first.order_id, SHOPPER, replacing=leg.id)
+
+    assert shop.attempt(first.order_id).state == "open"
+    at_once = strategy.lines_leave_cart is Moment.START
+    assert [item.quantity for item in shop.rows(CartItem)] == ([] if at_once else [2])
+    assert shop.proves()
+
+
 @pytest.mark.accept("V24")
 def test_trying_again_after_a_day_leaves_other_checkouts_alone(shop: Shop) -> None:
     shopper = shop.shopper()
