@@ -26,6 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
+from domain import plans
 from domain.clock import now
 from domain.facts import LegState
 from domain.strategies import STRATEGIES, Strategy
@@ -79,6 +80,9 @@ class Product(Model):
     category: Mapped[str] = mapped_column(String(60), default="", index=True)
     picture: Mapped[str] = mapped_column(String(60), default="")
     prices: Mapped[dict[str, int]] = mapped_column(Json)
+    interval: Mapped[str | None] = mapped_column(String(8))  # day, week, month, year: it recurs
+    interval_count: Mapped[int] = mapped_column(default=1, server_default="1")
+    trial_days: Mapped[int] = mapped_column(default=0, server_default="0")
     active: Mapped[bool] = mapped_column(default=True)
     on_hand: Mapped[int] = mapped_column(default=0)
     held: Mapped[int] = mapped_column(default=0)
@@ -88,6 +92,11 @@ class Product(Model):
     @property
     def free(self) -> int:
         return self.on_hand - self.held
+
+    @property
+    def plan(self) -> dict[str, Any] | None:
+        """How it recurs, as a line of a checkout says it; None for what is bought once."""
+        return plans.plan(self.interval, self.interval_count, self.trial_days)
 
 
 class StockMovement(Model):
@@ -154,7 +163,7 @@ class CheckoutAttempt(Model):
     """One try to buy what is in a cart; its id is the order's id and all that Stripe is told.
 
     ``snapshot`` is ``{"lines": [{product_id, sku, title, subtitle, picture, unit_amount,
-    quantity}], "contact": {name, email, phone}, "address": {…}, "delivery": {code, label,
+    quantity, plan?}], "contact": {name, email, phone}, "address": {…}, "delivery": {code, label,
     amount}}``; its personal part is gone once ``purged_at`` is set.
     """
 
@@ -193,7 +202,7 @@ class CheckoutAttempt(Model):
     currency: Mapped[str] = mapped_column(Currency)
     subtotal: Mapped[int]
     shipping: Mapped[int]
-    total: Mapped[int]  # what is due once, minor units
+    total: Mapped[int]  # what is due now, minor units; ``subtotal`` counts a trial as nothing
     state: Mapped[str] = mapped_column(String(8), default="open")  # open, settled, closed
     status: Mapped[str] = mapped_column(String(24), default=Status.PENDING_PAYMENT)
     is_processing: Mapped[bool] = mapped_column(default=False)
@@ -203,6 +212,7 @@ class CheckoutAttempt(Model):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
     closed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  # settled or given up
     purged_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    stripe_customer: Mapped[str | None] = mapped_column(StripeId)  # who saves a card in it
     next_look_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  # by the reconciler
     failed_looks: Mapped[int] = mapped_column(default=0, server_default="0")  # in a row
 
@@ -220,7 +230,10 @@ class CheckoutAttempt(Model):
 
 
 class StripeLeg(Model):
-    """What the shopper can pay through. ``id`` orders the legs of an attempt."""
+    """What the shopper can pay through or save a card with. ``id`` orders the legs of an attempt.
+
+    One that is still ``creating`` and has no ``asked_at`` is only owed: Stripe was never asked.
+    """
 
     __tablename__ = "stripe_legs"
     __table_args__ = (
@@ -228,6 +241,7 @@ class StripeLeg(Model):
             "one_live_leg_of_a_kind",
             "attempt_id",
             "kind",
+            "part",
             unique=True,
             postgresql_where=text("state IN ('creating', 'open') AND is_ours"),
             sqlite_where=text("state IN ('creating', 'open') AND is_ours"),
@@ -244,7 +258,8 @@ class StripeLeg(Model):
     attempt_id: Mapped[str] = mapped_column(ForeignKey("checkout_attempts.id"), index=True)
     stripe_id: Mapped[str | None] = mapped_column(StripeId, unique=True)
     payment_intent: Mapped[str | None] = mapped_column(StripeId, index=True)
-    kind: Mapped[str] = mapped_column(String(16), default="session")  # or payment_intent
+    kind: Mapped[str] = mapped_column(String(16), default="session")  # see ``services.legs``
+    part: Mapped[str] = mapped_column(String(64), default="", server_default="")  # its line's sku
     is_ours: Mapped[bool] = mapped_column(default=True)  # False: found at Stripe, not opened by us
     amount: Mapped[int]
     currency: Mapped[str] = mapped_column(Currency)
@@ -257,7 +272,7 @@ class StripeLeg(Model):
     previous_id: Mapped[int | None] = mapped_column(ForeignKey("stripe_legs.id"))
     last_error: Mapped[str | None] = mapped_column(Text)
     deadline: Mapped[datetime] = mapped_column(UtcDateTime)
-    asked_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    asked_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     version: Mapped[int] = mapped_column(default=1)  # raised by every change; guards mirrors
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
 
@@ -276,8 +291,9 @@ class Payment(Model):
     __tablename__ = "payments"
     __table_args__ = (
         Index(
-            "one_settling_payment_per_attempt",
+            "one_settling_payment_per_part",
             "attempt_id",
+            "part",
             unique=True,
             postgresql_where=text("role = 'settles'"),
             sqlite_where=text("role = 'settles'"),
@@ -292,6 +308,8 @@ class Payment(Model):
     currency: Mapped[str] = mapped_column(Currency)
     state: Mapped[str] = mapped_column(String(16), default="succeeded")
     role: Mapped[str] = mapped_column(String(10))  # settles, surplus, renewal, mismatch, foreign
+    part: Mapped[str] = mapped_column(String(64), default="", server_default="")  # what it is for
+    invoice: Mapped[str | None] = mapped_column(StripeId)  # of a subscription, which it paid
     method: Mapped[str | None] = mapped_column(String(60))
     charge_id: Mapped[str | None] = mapped_column(StripeId)
     lane: Mapped[str] = mapped_column(String(16))  # who brought the news: webhook, landing, sync…
@@ -373,10 +391,54 @@ class OrderItem(Model):
     picture: Mapped[str] = mapped_column(String(60), default="")
     unit_amount: Mapped[int]
     quantity: Mapped[int]
-    state: Mapped[str] = mapped_column(String(16), default="active")
+    plan: Mapped[dict[str, Any] | None] = mapped_column(Json)  # how it recurs, see domain.plans
+    state: Mapped[str] = mapped_column(String(16), default="active")  # see domain.transitions
 
     @property
     def amount(self) -> int:
+        """What is due for it now; a trial costs nothing yet."""
+        return 0 if self.plan and self.plan["trial_days"] else self.price
+
+    @property
+    def price(self) -> int:
+        return self.unit_amount * self.quantity
+
+
+class Subscription(Model):
+    """A line that recurs, as Stripe runs it. One row per line of an attempt; lines that were paid
+    for on one payment page share Stripe's subscription. A mirror: ``version`` guards it."""
+
+    __tablename__ = "subscriptions"
+    __table_args__ = (UniqueConstraint("checkout_attempt_id", "part"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    checkout_attempt_id: Mapped[str | None] = mapped_column(
+        ForeignKey("checkout_attempts.id"), index=True
+    )
+    part: Mapped[str] = mapped_column(String(64))  # the sku of its line
+    stripe_id: Mapped[str] = mapped_column(StripeId, index=True)
+    stripe_item: Mapped[str | None] = mapped_column(StripeId)
+    stripe_price: Mapped[str | None] = mapped_column(StripeId)
+    stripe_customer: Mapped[str | None] = mapped_column(StripeId)
+    title: Mapped[str] = mapped_column(String(120))
+    unit_amount: Mapped[int]
+    quantity: Mapped[int]
+    currency: Mapped[str] = mapped_column(Currency)
+    interval: Mapped[str] = mapped_column(String(8))
+    interval_count: Mapped[int] = mapped_column(default=1)
+    status: Mapped[str] = mapped_column(String(24))  # Stripe's
+    period_end: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    trial_end: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    cancel_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    latest_invoice: Mapped[str | None] = mapped_column(StripeId)
+    pay_url: Mapped[str | None] = mapped_column(Text)  # where its unpaid invoice can be paid
+    version: Mapped[int] = mapped_column(default=1)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+
+    @property
+    def price(self) -> int:
+        """Of one period, in minor units."""
         return self.unit_amount * self.quantity
 
 

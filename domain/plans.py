@@ -1,0 +1,65 @@
+"""What is bought again and again, and what of a checkout is due now.
+
+A *line* is a dict as the attempt's snapshot holds it. One that recurs has a ``plan``:
+``{"interval": "month", "count": 1, "trial_days": 0}``. Amounts are minor units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+Line = Mapping[str, Any]
+
+# Stripe's recurring intervals (POST /v1/prices, version 2026-10-28.endive).
+INTERVALS = ("day", "week", "month", "year")
+ONCE = ""  # the part of a checkout that is bought once; a line that recurs is a part by its sku
+
+
+def plan(interval: str | None, count: int, trial_days: int) -> dict[str, Any] | None:
+    """A line's plan, or None for what is bought once."""
+    if interval is None:
+        return None
+    return {"interval": interval, "count": count, "trial_days": trial_days}
+
+
+def recurs(line: Line) -> bool:
+    return bool(line.get("plan"))
+
+
+def recurring(lines: Iterable[Line]) -> list[Line]:
+    return [line for line in lines if recurs(line)]
+
+
+def price(line: Line) -> int:
+    """What a line costs, each time."""
+    amount: int = line["unit_amount"] * line["quantity"]
+    return amount
+
+
+def first_amount(line: Line) -> int:
+    """What is due now for a line: nothing while a trial lasts."""
+    return 0 if recurs(line) and line["plan"]["trial_days"] else price(line)
+
+
+def due_now(lines: Iterable[Line], shipping: int) -> dict[str, int]:
+    """What is due now, by part: the things bought once with their ``shipping``, and the first
+    amount of each line that recurs. Without anything bought once there is no such part."""
+    lines = list(lines)
+    once = [line for line in lines if not recurs(line)]
+    parts = {ONCE: sum(map(price, once)) + shipping} if once else {}
+    return parts | {line["sku"]: first_amount(line) for line in recurring(lines)}
+
+
+def rhythms(lines: Iterable[Line]) -> set[tuple[str, int, int]]:
+    """The different plans among these lines; one payment page can carry one of them."""
+    return {
+        (line["plan"]["interval"], line["plan"]["count"], line["plan"]["trial_days"])
+        for line in recurring(lines)
+    }
+
+
+def every(plan: Mapping[str, Any]) -> str:
+    """How often, in words: ``every month``, ``every 2 weeks``."""
+    interval, count = plan["interval"], plan["count"]
+    return f"every {interval}" if count == 1 else f"every {count} {interval}s"
