@@ -61,13 +61,17 @@ def create_checkout_session() -> ResponseReturnValue:
 @limiter.limit("30 per minute")
 def initiate_checkout() -> ResponseReturnValue:
     """Open (or find again) what this shopper's basket can be paid with on the caller's own page.
-    Where nothing is due there is nothing to enter there, and a page to send the shopper to."""
+    Subscriptions alone are paid with the card that ``clientSecret`` saves, beside other things with
+    that of ``setupClientSecret``, which comes first. Where nothing is due there is nothing to enter
+    there, and a page to send the shopper to."""
     page = _start(_body(), "elements")
     if page.url:
         return jsonify(**_ids(page), url=page.url), 201
-    answer = {**_ids(page), "clientSecret": page.client_secret}
+    answer = {**_ids(page), "clientSecret": page.client_secret or page.setup_client_secret}
     if page.payment_intent:
         answer["paymentIntentId"] = page.payment_intent
+    if page.client_secret and page.setup_client_secret:
+        answer["setupClientSecret"] = page.setup_client_secret
     return jsonify(answer), 201
 
 

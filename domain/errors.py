@@ -80,6 +80,18 @@ class PriceChanged(ShopError):
         )
 
 
+class PlansDoNotMix(ShopError):
+    code = "plans_do_not_mix"
+    http_status = 409
+    headline = "These subscriptions cannot be paid together"
+
+    def __init__(self, titles: list[str]) -> None:
+        super().__init__(
+            f"{', '.join(titles)} are charged at different times, and one payment can start only "
+            "one rhythm. Nothing was charged. Order them one after the other."
+        )
+
+
 class TotalTooLarge(ShopError):
     code = "total_too_large"
     http_status = 422

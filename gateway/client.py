@@ -29,7 +29,15 @@ QUICK_CONNECT_S, QUICK_READ_S = 1, 2  # on the success page a person is waiting:
 NETWORK_RETRIES = 1  # StripeClient itself retries nothing unless told to
 TOLERANCE_S = 300  # Stripe's own default for the age of a signature
 PAGE = 100  # the largest page that Stripe's lists give
-_EXPAND = {"expand": ["payment_intent", "payment_intent.latest_charge"]}
+MOST_TYPES = 20  # that one call of the list of events takes
+_EXPAND = {
+    "expand": [
+        "payment_intent",
+        "payment_intent.latest_charge",
+        "invoice.payments",
+        "subscription.latest_invoice",
+    ]
+}
 UNREACHED = (
     "We could not reach the payment service. Nothing was charged, and your basket is kept. "
     "Please try again in a moment."
@@ -171,11 +179,17 @@ class StripeGateway:
         return _LEGS[kind].open(self, parameters, key, quick=quick)
 
     def find_leg(
-        self, kind: str, attempt_id: str, since: datetime, known: Collection[str]
+        self,
+        kind: str,
+        parameters: dict[str, Any],
+        attempt_id: str,
+        since: datetime,
+        known: Collection[str],
     ) -> OpenedLeg | None:
-        """Look for a leg that a lost answer left behind: one of this attempt, created since then
-        (UTC), that is not among those ``known``. Whatever has become of it, it is returned."""
-        return _LEGS[kind].find(self, attempt_id, since, known)
+        """Look for a leg that a lost answer left behind: one of this attempt, asked for with these
+        parameters, created since then (UTC), that is not among those ``known``. Whatever has become
+        of it, it is returned."""
+        return _LEGS[kind].find(self, parameters, attempt_id, since, known)
 
     def read_leg(self, kind: str, stripe_id: str, *, quick: bool = False) -> tuple[Fact, ...]:
         """Look at a leg and its money in one read. Raises StripeMissing."""
@@ -200,7 +214,11 @@ class StripeGateway:
         return _opened(session)
 
     def find_session(
-        self, attempt_id: str, since: datetime, known: Collection[str]
+        self,
+        parameters: dict[str, Any],
+        attempt_id: str,
+        since: datetime,
+        known: Collection[str],
     ) -> OpenedLeg | None:
         for session in self._pages(
             lambda client, page: client.v1.checkout.sessions.list(
@@ -212,19 +230,44 @@ class StripeGateway:
         return None
 
     def read_session(self, session_id: str, *, quick: bool = False) -> tuple[Fact, ...]:
-        """Look at a session and its intent in one read. Raises StripeMissing."""
-        session = self._call(
-            lambda client: client.v1.checkout.sessions.retrieve(session_id, _EXPAND),  # type: ignore[arg-type]
-            quick=quick,
+        """Look at a session and its intent in one read; at what paid the invoice of one that
+        subscribes in a second. Raises StripeMissing."""
+        session = _plain(
+            self._call(
+                lambda client: client.v1.checkout.sessions.retrieve(session_id, _EXPAND),  # type: ignore[arg-type]
+                quick=quick,
+            )
         )
-        return facts.of_session(_plain(session))
+        invoice = session.get("invoice")
+        return facts.of_session(session, self._payer(invoice, quick=quick) if invoice else None)
 
-    def purchase_of(self, payment_intent: str) -> facts.Purchase | None:
-        """What was bought with a payment, as Stripe kept it; None if no session led to it."""
+    def _payer(self, invoice: dict[str, Any], *, quick: bool = False) -> dict[str, Any] | None:
+        """The intent that paid an invoice, or is to pay it."""
+        intent_id = facts.payer_of_invoice(invoice)
+        return self._intent(intent_id, quick=quick) if intent_id else None
+
+    def _intent(self, intent_id: str, *, quick: bool = False) -> dict[str, Any]:
+        return _plain(
+            self._call(
+                lambda client: client.v1.payment_intents.retrieve(
+                    intent_id, {"expand": ["latest_charge"]}
+                ),
+                quick=quick,
+            )
+        )
+
+    def purchase_of(
+        self, payment_intent: str, subscription: str | None = None
+    ) -> facts.Purchase | None:
+        """What was bought with a payment, or begun as a subscription, as Stripe kept it; None if no
+        session led to it."""
+        by: Any = {"payment_intent": payment_intent}
+        if subscription:  # such a session does not name its intent
+            by = {"subscription": subscription}
         found = self._call(
             lambda client: client.v1.checkout.sessions.list(
                 {
-                    "payment_intent": payment_intent,
+                    **by,
                     "limit": 1,
                     "expand": ["data.payment_intent", "data.shipping_cost.shipping_rate"],
                 }
@@ -242,12 +285,7 @@ class StripeGateway:
 
     def payer_of(self, payment_intent: str) -> facts.Payer:
         """Who paid, as far as Stripe knows. Raises StripeMissing."""
-        intent = self._call(
-            lambda client: client.v1.payment_intents.retrieve(
-                payment_intent, {"expand": ["latest_charge"]}
-            )
-        )
-        return facts.payer(_plain(intent))
+        return facts.payer(self._intent(payment_intent))
 
     def expire_session(self, session_id: str, why: str = "") -> tuple[Fact, ...]:
         """Make a session unpayable, or say what has become of it instead. Stripe asks no reason."""
@@ -271,7 +309,11 @@ class StripeGateway:
         return _opened_intent(_plain(intent))
 
     def find_intent(
-        self, attempt_id: str, since: datetime, known: Collection[str]
+        self,
+        parameters: dict[str, Any],
+        attempt_id: str,
+        since: datetime,
+        known: Collection[str],
     ) -> OpenedLeg | None:
         for intent in self._pages(
             lambda client, page: client.v1.payment_intents.list(
@@ -286,13 +328,7 @@ class StripeGateway:
 
     def read_intent(self, intent_id: str, *, quick: bool = False) -> tuple[Fact, ...]:
         """Look at an intent. Raises StripeMissing."""
-        intent = self._call(
-            lambda client: client.v1.payment_intents.retrieve(
-                intent_id, {"expand": ["latest_charge"]}
-            ),
-            quick=quick,
-        )
-        return facts.of_intent_leg(_plain(intent))
+        return facts.of_intent_leg(self._intent(intent_id, quick=quick))
 
     def cancel_intent(self, intent_id: str, why: str) -> tuple[Fact, ...]:
         """Make an intent unpayable (they never expire by themselves), or say what it is instead."""
@@ -302,6 +338,180 @@ class StripeGateway:
         except StripeRefused:  # it succeeded, or the bank has it under way
             return self.read_intent(intent_id)
         return facts.of_intent_leg(_plain(intent))
+
+    # -- what saves a card, and what is paid with it again and again
+
+    def open_customer(self, name: str | None, email: str | None, key: str) -> str:
+        """Create a customer; the same key always gives the same one. Returns its id."""
+        wish: Any = {name_: told for name_, told in (("name", name), ("email", email)) if told}
+        made = self._call(lambda client: client.v1.customers.create(wish, {"idempotency_key": key}))
+        return str(made["id"])
+
+    def open_setup(self, parameters: dict[str, Any], key: str, *, quick: bool = False) -> OpenedLeg:
+        """Create a SetupIntent for a page of ours."""
+        setup = self._call(
+            lambda client: client.v1.setup_intents.create(
+                parameters,  # type: ignore[arg-type]
+                {"idempotency_key": key},
+            ),
+            quick=quick,
+        )
+        return OpenedLeg(setup["id"], client_secret=setup["client_secret"])
+
+    def find_setup(
+        self,
+        parameters: dict[str, Any],
+        attempt_id: str,
+        since: datetime,
+        known: Collection[str],
+    ) -> OpenedLeg | None:
+        for setup in self._pages(
+            lambda client, page: client.v1.setup_intents.list(
+                {"created": {"gte": int(since.timestamp()) - 60}, "limit": PAGE, **page}
+            )
+        ):
+            plain = _plain(setup)
+            named = (plain.get("metadata") or {}).get(facts.ATTEMPT_KEY) == attempt_id
+            if named and plain["id"] not in known and plain["status"] != "canceled":
+                return OpenedLeg(plain["id"], client_secret=plain.get("client_secret"))
+        return None
+
+    def read_setup(self, setup_id: str, *, quick: bool = False) -> tuple[Fact, ...]:
+        """Look at a setup intent. Raises StripeMissing."""
+        setup = self._call(lambda client: client.v1.setup_intents.retrieve(setup_id), quick=quick)
+        return facts.of_setup(_plain(setup))
+
+    def cancel_setup(self, setup_id: str, why: str) -> tuple[Fact, ...]:
+        """Make a setup intent unusable (they never expire), or say what it is instead."""
+        reason: Any = {"cancellation_reason": why}
+        try:
+            setup = self._call(lambda client: client.v1.setup_intents.cancel(setup_id, reason))
+        except StripeRefused:  # the card is saved
+            return self.read_setup(setup_id)
+        return facts.of_setup(_plain(setup))
+
+    def open_subscription(
+        self, parameters: dict[str, Any], key: str, *, quick: bool = False
+    ) -> OpenedLeg:
+        """Begin a subscription with the card that a setup intent has saved, and say which invoice
+        is to be paid first. A decline is no error: the invoice stays open.
+
+        ``parameters``: ``setup_intent``, ``product`` {id, name}, ``subscription``.
+        """
+        product = parameters["product"]
+        setup = _plain(
+            self._call(
+                lambda client: client.v1.setup_intents.retrieve(parameters["setup_intent"]),
+                quick=quick,
+            )
+        )
+        self._have_product(product)
+        wish = {
+            **parameters["subscription"],
+            "customer": facts.id_of(setup["customer"]),
+            "default_payment_method": facts.id_of(setup["payment_method"]),
+            "expand": ["latest_invoice"],
+        }
+        made = self._call(
+            lambda client: client.v1.subscriptions.create(
+                wish,  # type: ignore[arg-type]
+                {"idempotency_key": key},
+            ),
+            quick=quick,
+        )
+        return _opened_subscription(_plain(made))
+
+    def _have_product(self, product: dict[str, Any]) -> None:
+        """A price that is made on the spot names a product that is there."""
+        wish: Any = product
+        try:
+            self._call(lambda client: client.v1.products.retrieve(product["id"]))
+        except StripeMissing:
+            try:
+                self._call(lambda client: client.v1.products.create(wish))
+            except StripeMissing:
+                raise
+            except StripeRefused:  # made by somebody else this very moment
+                self._call(lambda client: client.v1.products.retrieve(product["id"]))
+
+    def find_subscription(
+        self,
+        parameters: dict[str, Any],
+        attempt_id: str,
+        since: datetime,
+        known: Collection[str],
+    ) -> OpenedLeg | None:
+        product = parameters["product"]["id"]
+        for subscription in self._pages(
+            lambda client, page: client.v1.subscriptions.list(
+                {
+                    "created": {"gte": int(since.timestamp()) - 60},
+                    "status": "all",
+                    "limit": PAGE,
+                    "expand": ["data.latest_invoice"],
+                    **page,
+                }
+            )
+        ):
+            plain = _plain(subscription)
+            named = (plain.get("metadata") or {}).get(facts.ATTEMPT_KEY) == attempt_id
+            sold = {facts.id_of(item["price"]["product"]) for item in plain["items"]["data"]}
+            if named and product in sold and facts.id_of(plain["latest_invoice"]) not in known:
+                return _opened_subscription(plain)
+        return None
+
+    def read_invoice(self, invoice_id: str, *, quick: bool = False) -> tuple[Fact, ...]:
+        """Look at a subscription's invoice, at what pays it, and at the subscription. Raises
+        StripeMissing."""
+        invoice = _plain(
+            self._call(
+                lambda client: client.v1.invoices.retrieve(invoice_id, {"expand": ["payments"]}),
+                quick=quick,
+            )
+        )
+        owner = facts.subscription_of_invoice(invoice)
+        subscription = self._subscription(owner, quick=quick) if owner else None
+        return facts.of_invoice(invoice, subscription, self._payer(invoice, quick=quick))
+
+    def void_invoice(self, invoice_id: str, why: str = "") -> tuple[Fact, ...]:
+        """Make a first invoice unpayable, with which its subscription ends, or say what has become
+        of it instead. Stripe asks no reason."""
+        try:
+            self._call(lambda client: client.v1.invoices.void_invoice(invoice_id))
+        except StripeMissing:
+            raise
+        except StripeRefused:  # paid, void already, or its payment is under way
+            pass
+        return self.read_invoice(invoice_id)
+
+    def read_subscription(self, id: str, *, quick: bool = False) -> tuple[Fact, ...]:
+        """Look at a subscription and its latest invoice. Raises StripeMissing."""
+        return (facts.of_subscription(self._subscription(id, quick=quick)),)
+
+    def _subscription(self, id: str, *, quick: bool = False) -> dict[str, Any]:
+        return _plain(
+            self._call(
+                lambda client: client.v1.subscriptions.retrieve(id, {"expand": ["latest_invoice"]}),
+                quick=quick,
+            )
+        )
+
+    def end_subscription(self, id: str) -> None:
+        """End it now; what is paid stays paid. Ending it again changes nothing."""
+        try:
+            self._call(lambda client: client.v1.subscriptions.cancel(id))
+        except StripeRefused:  # it has ended already
+            self._subscription(id)
+
+    def let_run_out(self, id: str, *, leaves: bool) -> None:
+        """Have it end with the period that is paid, or go on after all. Raises StripeRefused if it
+        has ended."""
+        wish: Any = {"cancel_at_period_end": leaves}
+        self._call(lambda client: client.v1.subscriptions.update(id, wish))
+
+    def read(self, kind: str, stripe_id: str) -> tuple[Fact, ...]:
+        """Look at what an event is about. Raises StripeMissing."""
+        return _READ[kind](self, stripe_id)
 
     def standing(self, session_id: str, payment_intent: str | None) -> Standing:
         """What Stripe's ledger says about a session, or about the intent that paid it."""
@@ -317,14 +527,7 @@ class StripeGateway:
             if state == "complete" and intent:
                 state = intent["status"]
             return Standing(state, session["amount_total"], session["currency"], 0)
-        intent = _plain(
-            self._call(
-                lambda client: client.v1.payment_intents.retrieve(
-                    payment_intent, {"expand": ["latest_charge"]}
-                ),
-                quick=True,
-            )
-        )
+        intent = self._intent(payment_intent, quick=True)
         charge = intent.get("latest_charge") or {}
         return Standing(
             intent["status"],
@@ -359,22 +562,23 @@ class StripeGateway:
     # -- lists, for the reconciler and the proof
 
     def events_since(self, since: datetime) -> Iterator[tuple[VerifiedEvent, datetime]]:
-        """Events of the types we follow, newest first, each with Stripe's time (UTC)."""
-        for event in self._pages(
-            lambda client, page: client.v1.events.list(
-                {
-                    "created": {"gte": int(since.timestamp())},
-                    "types": list(facts.FOLLOWED_TYPES),
-                    "limit": PAGE,
-                    **page,
-                }
-            )
-        ):
-            plain = _plain(event)
-            verified = self._envelope(plain, json.dumps(plain, separators=(",", ":")))
-            created = facts.time_of(plain["created"])
-            assert created is not None
-            yield verified, created
+        """Events of the types we follow, each with Stripe's time (UTC), in no order: the list takes
+        only so many types at once."""
+        types = list(facts.FOLLOWED_TYPES)
+        for start in range(0, len(types), MOST_TYPES):
+            asked: Any = {
+                "created": {"gte": int(since.timestamp())},
+                "types": types[start : start + MOST_TYPES],
+                "limit": PAGE,
+            }
+            for event in self._pages(
+                lambda client, page, asked=asked: client.v1.events.list({**asked, **page})  # type: ignore[misc]
+            ):
+                plain = _plain(event)
+                verified = self._envelope(plain, json.dumps(plain, separators=(",", ":")))
+                created = facts.time_of(plain["created"])
+                assert created is not None
+                yield verified, created
 
     def sessions_since(self, since: datetime) -> Iterator[tuple[str, tuple[Fact, ...]]]:
         """Checkout sessions of this shop's kind created since then (UTC), newest first: each one's
@@ -400,6 +604,30 @@ class StripeGateway:
             attempt_id = (intent.get("metadata") or {}).get(facts.ATTEMPT_KEY)
             if attempt_id:
                 yield attempt_id, facts.of_intent(intent)
+
+    def invoices_since(self, since: datetime) -> Iterator[tuple[str, tuple[Fact, ...]]]:
+        """The same of paid invoices of subscriptions, whose intents do not name the attempt."""
+        for invoice in self.paid_invoices_since(since):
+            attempt_id = facts.attempt_of_invoice(invoice)
+            if attempt_id:
+                owner = facts.subscription_of_invoice(invoice)
+                subscription = self._subscription(owner) if owner else None
+                yield attempt_id, facts.of_invoice(invoice, subscription, self._payer(invoice))
+
+    def paid_invoices_since(self, since: datetime) -> Iterator[dict[str, Any]]:
+        """Stripe's own ledger of subscriptions: paid invoices as plain dicts, newest first."""
+        for invoice in self._pages(
+            lambda client, page: client.v1.invoices.list(
+                {
+                    "created": {"gte": int(since.timestamp())},
+                    "status": "paid",
+                    "limit": PAGE,
+                    "expand": ["data.payments"],
+                    **page,
+                }
+            )
+        ):
+            yield _plain(invoice)
 
     def payments_since(self, since: datetime) -> Iterator[dict[str, Any]]:
         """Stripe's own ledger: payment intents as plain dicts, newest first."""
@@ -468,6 +696,24 @@ _LEGS = {
         StripeGateway.read_intent,
         StripeGateway.cancel_intent,
     ),
+    "setup_intent": _Leg(
+        StripeGateway.open_setup,
+        StripeGateway.find_setup,
+        StripeGateway.read_setup,
+        StripeGateway.cancel_setup,
+    ),
+    "invoice": _Leg(  # the first one of a subscription
+        StripeGateway.open_subscription,
+        StripeGateway.find_subscription,
+        StripeGateway.read_invoice,
+        StripeGateway.void_invoice,
+    ),
+}
+
+_READ: dict[str, Callable[..., tuple[Fact, ...]]] = {
+    "session": StripeGateway.read_session,
+    "invoice": StripeGateway.read_invoice,
+    "subscription": StripeGateway.read_subscription,
 }
 
 
@@ -510,6 +756,11 @@ def _opened_intent(intent: dict[str, Any]) -> OpenedLeg:
     return OpenedLeg(
         intent["id"], client_secret=intent.get("client_secret"), payment_intent=intent["id"]
     )
+
+
+def _opened_subscription(subscription: dict[str, Any]) -> OpenedLeg:
+    invoice = subscription["latest_invoice"]
+    return OpenedLeg(invoice["id"], url=invoice.get("hosted_invoice_url"))
 
 
 def _plain(value: Any) -> dict[str, Any]:

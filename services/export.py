@@ -30,6 +30,7 @@ from models import (
     StockMovement,
     StripeEvent,
     StripeLeg,
+    Subscription,
 )
 
 CHUNK = 500
@@ -145,6 +146,13 @@ def _refunds() -> Iterator[Row]:
     )
 
 
+def _subscriptions() -> Iterator[Row]:
+    s = Subscription
+    yield from _rows(
+        s, stripe_id=s.stripe_id, attempt=s.checkout_attempt_id, part=s.part, status=s.status
+    )
+
+
 def _shipments() -> Iterator[Row]:
     s = Shipment
     yield from _rows(
@@ -223,6 +231,7 @@ KINDS = {
     "leg": _legs,
     "payment": _payments,
     "refund": _refunds,
+    "subscription": _subscriptions,
     "shipment": _shipments,
     "exception": _exceptions,
     "stock": _stock,
