@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import update
@@ -11,7 +12,7 @@ from werkzeug.test import TestResponse
 from extensions import atomic
 from models import Cart, Product
 from services import catalogue
-from tests.shop import LAMP, MUG, Shop, Shopper
+from tests.shop import LAMP, MUG, PRINTS, Shop, Shopper
 
 FRAGMENT = {"HX-Request": "true"}
 
@@ -210,6 +211,40 @@ def test_two_browsers_have_two_baskets(sqlite_shop: Shop) -> None:
     assert other.cart() == []
     other.post("/cart/lines/remove", {"sku": MUG})
     assert one.cart() == [(MUG, 1)]
+
+
+def words(page: TestResponse) -> str:
+    """What one reads on it, without the markup."""
+    return " ".join(re.sub(r"<[^>]+>", " ", page.text).split()).replace(" ,", ",")
+
+
+def test_what_recurs_says_on_the_shelf_how_often(sqlite_shop: Shop) -> None:
+    shopper = sqlite_shop.shopper()
+    for path in ("/?q=Monthly", "/products/monthly-coffee"):
+        assert "€12.00 every month" in words(shopper.get(path)), path
+    for path in ("/?q=Club", "/products/print-club"):
+        assert "14 days free, then €9.00 every month" in words(shopper.get(path)), path
+    added = shopper.post("/cart/items", {"sku": PRINTS, "quantity": "1"}, headers=FRAGMENT)
+    assert "Print club, 14 days free, then €9.00 every month" in words(added)
+
+    assert "every" not in words(shopper.get("/products/enamel-mug"))
+
+
+def test_a_product_page_says_what_will_be_charged_and_when(sqlite_shop: Shop) -> None:
+    sqlite_shop.clock.moment = datetime(2027, 1, 31, 12, tzinfo=UTC)
+    shopper = sqlite_shop.shopper()
+
+    coffee, prints = (shopper.get(f"/products/{s}") for s in ("monthly-coffee", "print-club"))
+
+    assert (
+        "Your first €12.00 is charged when you order, the next on 28 Feb 2027, then every month "
+        "until you cancel, which you can do any time on your order’s page."
+    ) in words(coffee)
+    assert (
+        "You pay nothing today; your first €9.00 is charged on 14 Feb 2027, then every month until "
+        "you cancel"
+    ) in words(prints)
+    assert 'aria-describedby="terms"' in coffee.text
 
 
 def test_checkout_with_an_empty_basket_leads_to_the_basket(sqlite_shop: Shop) -> None:
