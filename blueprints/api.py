@@ -10,6 +10,7 @@ from werkzeug.exceptions import BadRequest
 
 from blueprints import web
 from blueprints.forms import COUNTRIES, tidy
+from domain import plans
 from domain.delivery import DEFAULT, DELIVERIES
 from domain.errors import Forbidden, ShopError
 from extensions import csrf, limiter
@@ -152,17 +153,22 @@ def _basket() -> cart.CartView:
 
 
 def _cart_json(lines: list[cart.Line], currency: str) -> ResponseReturnValue:
-    items = [
-        {
-            "sku": line.sku,
-            "title": line.title,
-            "quantity": line.quantity,
-            "unitAmount": line.unit_amount,
-            "amount": line.amount,
-        }
-        for line in lines
-    ]
+    items = [_cart_line(line) for line in lines]
     return jsonify(items=items, subtotal=cart.amount_of(lines), currency=currency)
+
+
+def _cart_line(line: cart.Line) -> dict[str, Any]:
+    item: dict[str, Any] = {
+        "sku": line.sku,
+        "title": line.title,
+        "quantity": line.quantity,
+        "unitAmount": line.unit_amount,
+        "amount": line.price,
+    }
+    if line.plan:
+        interval, count, trial_days = plans.rhythm(line.plan)
+        item["plan"] = {"interval": interval, "count": count, "trialDays": trial_days}
+    return item
 
 
 def _order_json(order_id: str | None) -> ResponseReturnValue:

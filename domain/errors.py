@@ -41,8 +41,15 @@ class ProductUnavailable(ShopError):
     http_status = 409
     headline = "No longer for sale"
 
-    def __init__(self, title: str) -> None:
-        super().__init__(f"{title} is no longer for sale. Remove it from your basket to go on.")
+    def __init__(self, title: str, currency: str | None = None) -> None:
+        """With a ``currency``: it is for sale, but has no price in that one."""
+        if currency is None:
+            super().__init__(f"{title} is no longer for sale. Remove it from your basket to go on.")
+            return
+        self.headline = "Not sold in this currency"
+        super().__init__(
+            f"{title} is not sold in {currency.upper()}. Choose another currency to buy it."
+        )
 
 
 class BadQuantity(ShopError):
@@ -81,14 +88,17 @@ class PriceChanged(ShopError):
 
 
 class PlansDoNotMix(ShopError):
+    """Stripe's payment page carries one rhythm and one trial; the ``titles`` have several."""
+
     code = "plans_do_not_mix"
     http_status = 409
-    headline = "These subscriptions cannot be paid together"
+    headline = "These subscriptions need separate checkouts"
 
     def __init__(self, titles: list[str]) -> None:
         super().__init__(
-            f"{', '.join(titles)} are charged at different times, and one payment can start only "
-            "one rhythm. Nothing was charged. Order them one after the other."
+            f"{', '.join(titles[:-1])} and {titles[-1]} are not charged on the same days, so one "
+            "checkout cannot start them together. Leave those of one rhythm in your basket and "
+            "check out, then order the others."
         )
 
 
