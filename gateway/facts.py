@@ -60,6 +60,7 @@ class Purchase:
     back_to: str  # where the browser went after paying: success or return address
     lines: tuple[PurchaseLine, ...]
     currency: str
+    subtotal: int
     shipping: int
     total: int
     payer: Payer
@@ -237,6 +238,15 @@ def payer_of_invoice(invoice: StripeObject) -> str | None:
     return id_of(known[-1]["payment"]["payment_intent"]) if known else None
 
 
+def attempt_of(body: StripeObject) -> str | None:
+    """The attempt that an object of ours names."""
+    return _origin(body).attempt_id
+
+
+def products_of(subscription: StripeObject) -> set[str | None]:
+    return {id_of(item["price"]["product"]) for item in subscription["items"]["data"]}
+
+
 def attempt_of_invoice(invoice: StripeObject) -> str | None:
     return _origin_of_invoice(invoice).attempt_id
 
@@ -321,6 +331,7 @@ def purchase(session: StripeObject, items: list[StripeObject]) -> Purchase:
             for item in items
         ),
         currency=session["currency"],
+        subtotal=session["amount_subtotal"],
         shipping=cost.get("amount_total") or 0,
         total=session["amount_total"],
         payer=_payer_of_session(session, intent if isinstance(intent, dict) else {}),

@@ -36,7 +36,7 @@ from domain.strategies import Moment
 from domain.transitions import Status
 from extensions import atomic, reading, retrying
 from gateway import current_gateway
-from gateway.client import UNREACHED
+from gateway.calls import UNREACHED
 from models import Cart, CartItem, CheckoutAttempt, StripeLeg
 from services import attempts, history, inbox, legs, settle, snapshots, stock
 from services import settings as shop_settings

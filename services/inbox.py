@@ -26,7 +26,7 @@ from extensions import (
     retrying,
 )
 from gateway import current_gateway, facts
-from gateway.client import VerifiedEvent
+from gateway.webhooks import VerifiedEvent
 from models import Payment, StripeEvent, StripeLeg
 from services import attempts, plan_rows, rebuild, settle
 from services.causes import Cause

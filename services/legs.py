@@ -23,7 +23,7 @@ from domain.errors import StripeRefused, StripeReplayedFailure
 from domain.facts import LegState
 from extensions import atomic, reading, retrying
 from gateway import current_gateway, parameters
-from gateway.client import OpenedLeg
+from gateway.doors import OpenedLeg
 from models import CheckoutAttempt, StripeLeg, User
 
 log = structlog.get_logger()

@@ -100,7 +100,8 @@ def _lines(bought: Purchase) -> tuple[list[dict[str, Any]], int, str | None] | N
     products = {product.title: product for product in found}
     if not titles or len(found) != len(products) or set(titles) != set(products):
         return None
-    if bought.total != sum(line.due for line in sold) + shipping:
+    subtotal = sum(line.due for line in bought.lines)
+    if (bought.subtotal, bought.total) != (subtotal, subtotal + bought.shipping):
         return None
     lines: list[dict[str, Any]] = [
         {
