@@ -16,7 +16,7 @@ from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
 from flask_wtf import CSRFProtect
 from htmx_flask import Htmx
-from sqlalchemy import Engine, MetaData, event
+from sqlalchemy import Engine, MetaData, event, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
@@ -140,6 +140,16 @@ def lost_a_race(error: DBAPIError) -> bool:
     """Whether the database asks to try the same transaction again."""
     state = getattr(error.orig, "sqlstate", None)
     return state in _RETRYABLE or "database is locked" in str(error.orig)
+
+
+def wait_for_others(name: str) -> None:
+    """Let one transaction at a time go on that has called this with the same name; it ends with the
+    transaction. SQLite lets one write at a time anyway."""
+    if is_postgresql():
+        db.session.execute(_ALONE, {"name": name})
+
+
+_ALONE = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
 
 
 def is_postgresql() -> bool:

@@ -461,6 +461,24 @@ class Refund(Model):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
 
 
+class Dispute(Model):
+    """A payment that the shopper's bank disputes. A mirror: ``version`` guards it."""
+
+    __tablename__ = "disputes"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    stripe_id: Mapped[str] = mapped_column(StripeId, unique=True)
+    payment_intent: Mapped[str] = mapped_column(StripeId, index=True)
+    order_id: Mapped[str | None] = mapped_column(Id, index=True)
+    amount: Mapped[int]
+    currency: Mapped[str] = mapped_column(Currency)
+    status: Mapped[str] = mapped_column(String(32))  # Stripe's
+    reason: Mapped[str] = mapped_column(String(60))
+    due_by: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    version: Mapped[int] = mapped_column(default=1)
+    opened_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+
+
 class Shipment(Model):
     """A parcel that left the house; ``lines`` are ``[{item, sku, title, quantity}]``, where
     ``item`` is the id of the order's line."""
@@ -518,6 +536,12 @@ class StripeEvent(Model):
         ),
         Index("inbox_newest_first", "received_at", "id"),
         Index(
+            "early_events",
+            "payment_intent",
+            postgresql_where=text("state = 'ignored' AND payment_intent IS NOT NULL"),
+            sqlite_where=text("state = 'ignored' AND payment_intent IS NOT NULL"),
+        ),
+        Index(
             "dead_events",
             "received_at",
             postgresql_where=text("state = 'dead'"),
@@ -529,6 +553,7 @@ class StripeEvent(Model):
     type: Mapped[str] = mapped_column(String(80))
     object_id: Mapped[str | None] = mapped_column(StripeId)
     attempt_id: Mapped[str | None] = mapped_column(Id, index=True)  # known once applied
+    payment_intent: Mapped[str | None] = mapped_column(StripeId)  # of one that nobody knew yet
     api_version: Mapped[str | None] = mapped_column(String(40))
     livemode: Mapped[bool]
     payload: Mapped[str] = mapped_column(Text)  # as it came

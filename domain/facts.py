@@ -120,7 +120,21 @@ class SubscriptionSeen:
     origin: Origin = field(default_factory=Origin)
 
 
-Fact = PaymentSucceeded | LegEnded | LegSeen | RefundSeen | SubscriptionSeen
+@dataclass(frozen=True, slots=True)
+class DisputeSeen:
+    """Mirror: a payment that the shopper's bank takes back or asks about. ``amount`` in minor
+    units, ``due_by`` (UTC) is when it must be answered."""
+
+    dispute_id: str
+    payment_intent: str
+    amount: int
+    currency: str
+    status: str  # Stripe's: needs_response, under_review, won, lost, warning_…, …
+    reason: str
+    due_by: datetime | None = None
+
+
+Fact = DisputeSeen | PaymentSucceeded | LegEnded | LegSeen | RefundSeen | SubscriptionSeen
 
 
 @dataclass(frozen=True, slots=True)

@@ -278,6 +278,12 @@ class Doors(Calls):
         wish: Any = {"cancel_at_period_end": leaves}
         self._call(lambda client: client.v1.subscriptions.update(id, wish))
 
+    def read_dispute(self, id: str) -> tuple[Fact, ...]:
+        """Look at a dispute. Raises StripeMissing."""
+        return (
+            facts.of_dispute(plain(self._call(lambda client: client.v1.disputes.retrieve(id)))),
+        )
+
     def read(self, kind: str, stripe_id: str) -> tuple[Fact, ...]:
         """Look at what an event is about. Raises StripeMissing."""
         return _READ[kind](self, stripe_id)
@@ -349,6 +355,7 @@ _LEGS = {
 }
 
 _READ: dict[str, Callable[..., tuple[Fact, ...]]] = {
+    "dispute": Doors.read_dispute,
     "session": Doors.read_session,
     "invoice": Doors.read_invoice,
     "subscription": Doors.read_subscription,

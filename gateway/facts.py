@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from domain.facts import (
+    DisputeSeen,
     Fact,
     ItemSeen,
     LegEnded,
@@ -307,6 +308,20 @@ def of_refund(refund: StripeObject) -> RefundSeen:
     )
 
 
+def of_dispute(dispute: StripeObject) -> DisputeSeen:
+    """A dispute or an inquiry."""
+    details = dispute.get("evidence_details") or {}
+    return DisputeSeen(
+        dispute_id=dispute["id"],
+        payment_intent=id_of(dispute.get("payment_intent")) or "",
+        amount=dispute["amount"],
+        currency=dispute["currency"],
+        status=dispute["status"],
+        reason=dispute.get("reason") or "general",
+        due_by=time_of(details.get("due_by")),
+    )
+
+
 def purchase(session: StripeObject, items: list[StripeObject]) -> Purchase:
     """A session with its intent and shipping rate expanded, and its line items."""
     intent = session.get("payment_intent")
@@ -435,6 +450,14 @@ def _refund_event(event_id: str, kind: str, refund: StripeObject) -> News:
     return News(event_id, kind, refund["id"], payment_intent=intent_id, refunds_of=intent_id)
 
 
+def _dispute_event(event_id: str, kind: str, dispute: StripeObject) -> News:
+    """A dispute names its payment and nothing of ours; how it stands is read afresh."""
+    id, intent_id = dispute["id"], id_of(dispute.get("payment_intent"))
+    if not intent_id:
+        return News(event_id, kind, id, ignored="a dispute without a payment intent")
+    return News(event_id, kind, id, payment_intent=intent_id, reads=("dispute", id))
+
+
 def _setup_event(event_id: str, kind: str, setup: StripeObject) -> News:
     facts = of_setup(setup)
     final = tuple(fact for fact in facts if not isinstance(fact, LegSeen))
@@ -484,6 +507,11 @@ _READERS = {
     "refund.created": _refund_event,
     "refund.updated": _refund_event,
     "refund.failed": _refund_event,
+    "charge.dispute.created": _dispute_event,
+    "charge.dispute.updated": _dispute_event,
+    "charge.dispute.funds_withdrawn": _dispute_event,
+    "charge.dispute.funds_reinstated": _dispute_event,
+    "charge.dispute.closed": _dispute_event,
 }
 
 FOLLOWED_TYPES = tuple(_READERS)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from domain.facts import Fact, RefundSeen
+from domain.facts import DisputeSeen, Fact, RefundSeen
 from gateway import facts
 from gateway.calls import PAGE, plain
 from gateway.doors import EXPAND, Doors
@@ -174,6 +174,15 @@ class Ledger(Doors):
             )
         ):
             yield plain(invoice)
+
+    def disputes_since(self, since: datetime) -> Iterator[DisputeSeen]:
+        """Disputes opened since then (UTC), newest first."""
+        for dispute in self._pages(
+            lambda client, page: client.v1.disputes.list(
+                {"created": {"gte": int(since.timestamp())}, "limit": PAGE, **page}
+            )
+        ):
+            yield facts.of_dispute(plain(dispute))
 
     def payments_since(self, since: datetime) -> Iterator[dict[str, Any]]:
         """Stripe's own ledger: payment intents as plain dicts, newest first."""

@@ -19,6 +19,7 @@ from gateway.facts import ATTEMPT_KEY
 from models import (
     CartItem,
     CheckoutAttempt,
+    Dispute,
     Order,
     OrderEvent,
     OrderItem,
@@ -462,6 +463,7 @@ def _ledger() -> tuple[int, list[Violation]]:
                 )
             if payment:
                 found += _refunds_differ(intent, given_back.get(intent["id"], 0))
+        found += _disputes_differ()
     except StripeError as error:
         found.append(Violation("ledger", "Stripe", error.message, "run it again later"))
         return count, found
@@ -470,6 +472,26 @@ def _ledger() -> tuple[int, list[Violation]]:
         for intent in ours
     ]
     return count, found
+
+
+def _disputes_differ() -> list[Violation]:
+    """Every dispute of our payments is here, and stands as it does at Stripe."""
+    with reading():
+        ours = {row.stripe_id: row.status for row in db.session.scalars(select(Dispute))}
+        known = set(db.session.scalars(select(Payment.payment_intent)))
+    found = []
+    for dispute in current_gateway().disputes_since(BEGINNING):
+        here = ours.get(dispute.dispute_id)
+        if dispute.payment_intent in known and here != dispute.status:
+            found.append(
+                Violation(
+                    "disputes",
+                    dispute.dispute_id,
+                    f"Stripe: {dispute.status}, here: {here or 'unknown'}",
+                    "flask sync --until-quiet",
+                )
+            )
+    return found
 
 
 def _refunds_differ(intent: dict[str, Any], ours: int) -> list[Violation]:

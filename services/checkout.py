@@ -30,7 +30,7 @@ from domain.errors import (
     StripeUnavailable,
     TotalTooLarge,
 )
-from domain.facts import LegSeen, LegState, News, RefundSeen, SubscriptionSeen
+from domain.facts import LegEnded, LegSeen, LegState, News, SubscriptionSeen
 from domain.money import LARGEST_AMOUNT
 from domain.strategies import Moment
 from domain.transitions import Status
@@ -279,8 +279,7 @@ def found_at_stripe(session_id: str) -> str:
         raise NotFound(
             "There is no such order. Check the link, or find your order by e-mail."
         ) from refused
-    told = [fact for fact in facts if not isinstance(fact, RefundSeen)]
-    named = told[0].origin.attempt_id
+    named = next(fact.origin.attempt_id for fact in facts if isinstance(fact, (LegEnded, LegSeen)))
     if named is None:
         raise OrderReferenceMissing
     # Only what is final: how it stood is a mirror, taken of no row, and the page looks anyway.

@@ -36,7 +36,7 @@ from domain.transitions import (
 )
 from extensions import db
 from models import CheckoutAttempt, Order, OrderItem, Payment, StripeLeg, Subscription, User
-from services import attempts, history, legs, outbox, plan_rows, refunds, stock
+from services import attempts, disputes, history, legs, outbox, plan_rows, refunds, stock
 from services.causes import Cause
 from services.exceptions import open_exception
 
@@ -46,6 +46,7 @@ _ROLES = {
     "mismatch": "which is not what was due",
     "renewal": "which renews a subscription",
 }
+_OF_PAYMENTS = (known.RefundSeen, known.DisputeSeen)  # they name a payment, and no attempt
 # Whose stock is still set aside once the order is confirmed, and whose is free again.
 _HELD = (LineState.PENDING, LineState.PAST_DUE)
 _TOLD = {LineState.NOT_STARTED: "not_started", LineState.ENDED: "subscription_ended"}
@@ -73,6 +74,8 @@ class Desk:
         self.plans: list[Subscription] = plan_rows.of(attempt.id) if self.recurring else []
         self.payments = attempts.payments_of(attempt.id)
         self.refunded = refunds.sum_of([p.payment_intent for p in self.payments if _settles(p)])
+        self.disputes = disputes.of([p.payment_intent for p in self.payments])
+        self.new_payments: list[str] = []
         self.changed = False
         self.stock_moves: list[tuple[Callable[[list[stock.Line]], None], stock.Line]] = []
 
@@ -86,7 +89,7 @@ class Desk:
     # -- facts
 
     def take(self, fact: Fact) -> None:
-        if not isinstance(fact, known.RefundSeen) and not self._is_ours(fact):
+        if not isinstance(fact, _OF_PAYMENTS) and not self._is_ours(fact):
             return
         match fact:
             case known.PaymentSucceeded():
@@ -97,6 +100,12 @@ class Desk:
                 self._take_mirror(fact)
             case known.SubscriptionSeen():
                 self._take_subscription(fact)
+            case known.DisputeSeen():
+                if disputes.record(fact, self.attempt.id, self.disputes):
+                    self.changed = True
+                    sum_ = display(fact.amount, fact.currency)
+                    said = f"{fact.dispute_id}: {sum_}, {fact.reason}: {fact.status}"
+                    history.noted(self.attempt.id, "dispute", self.cause, said)
             case known.RefundSeen():
                 if refunds.record(fact, self.attempt.id):
                     self.changed = True
@@ -157,6 +166,7 @@ class Desk:
         )
         db.session.add(payment)
         self.payments.append(payment)
+        self.new_payments.append(fact.payment_intent)
         if leg and leg.stripe_id == fact.payment_intent and not LegState(leg.state).is_final:
             self._set_leg(leg, LegState.COMPLETE)  # the intent itself is what was to be paid
         self.changed = True
@@ -604,6 +614,7 @@ class Desk:
             paid=self.attempt.state == "settled",
             paid_amount=self._settling() or 0,
             refunded=self.refunded,
+            disputed=any(map(disputes.is_harmful, self.disputes)),
         )
 
     def _settling(self) -> int | None:

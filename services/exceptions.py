@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import structlog
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, select, update
 
 from domain.clock import now
 from extensions import db, insert_once, reading
@@ -46,6 +46,20 @@ def resolve(type_: str, stripe_id: str) -> None:
         delete(ShopException).where(
             ShopException.type == type_, ShopException.stripe_id == stripe_id
         )
+    )
+
+
+def close_exception(type_: str, stripe_id: str) -> None:
+    """What it was about has been decided elsewhere: it stays on record, inside the caller's
+    transaction."""
+    db.session.execute(
+        update(ShopException)
+        .where(
+            ShopException.type == type_,
+            ShopException.stripe_id == stripe_id,
+            ShopException.state == "open",
+        )
+        .values(state="resolved", resolved_at=now())
     )
 
 

@@ -18,6 +18,7 @@ from sqlalchemy import func, select
 from extensions import db, reading
 from models import (
     CheckoutAttempt,
+    Dispute,
     Order,
     OrderEvent,
     OrderItem,
@@ -146,6 +147,18 @@ def _refunds() -> Iterator[Row]:
     )
 
 
+def _disputes() -> Iterator[Row]:
+    d = Dispute
+    yield from _rows(
+        d,
+        stripe_id=d.stripe_id,
+        payment_intent=d.payment_intent,
+        order=d.order_id,
+        amount=d.amount,
+        status=d.status,
+    )
+
+
 def _subscriptions() -> Iterator[Row]:
     s = Subscription
     yield from _rows(
@@ -231,6 +244,7 @@ KINDS = {
     "leg": _legs,
     "payment": _payments,
     "refund": _refunds,
+    "dispute": _disputes,
     "subscription": _subscriptions,
     "shipment": _shipments,
     "exception": _exceptions,

@@ -24,6 +24,7 @@ from extensions import (
     one_statement,
     reading,
     retrying,
+    wait_for_others,
 )
 from gateway import current_gateway, facts
 from gateway.webhooks import VerifiedEvent
@@ -154,7 +155,8 @@ def _apply(news: News, lane: str) -> None:
     if tell_unmatched(news):
         return
     known = (news.attempt_id or "none")[:80]
-    _close(news, "ignored", f"no checkout attempt of this shop (metadata names {known})")
+    why = f"no checkout attempt of this shop (metadata names {known})"
+    _close(news, "ignored", why, early=not news.facts)
 
 
 def take(news: News, cause: Cause) -> str | None:
@@ -227,17 +229,24 @@ def tell_unmatched(news: News) -> bool:
 
 
 @retrying
-def _close(news: News, state: str, why: str) -> None:
+def _close(news: News, state: str, why: str, *, early: bool = False) -> None:
+    """``early``: it is taken up again if its payment turns out to be ours, which may be found out
+    this very moment."""
     log.info("inbox.closed", event_id=news.event_id, type=news.type, state=state, why=why)
+    intent = news.payment_intent if early else None
     with atomic() as session:
-        session.execute(_closing(news, state, why))
+        if intent:
+            wait_for_others(intent)
+            if session.scalar(select(Payment.id).where(Payment.payment_intent == intent)):
+                return  # it stays new, and is taken again when its lease is over
+        session.execute(_closing(news, state, why, intent))
 
 
-def _closing(news: News, state: str, why: str) -> Any:
+def _closing(news: News, state: str, why: str, early: str | None = None) -> Any:
     return (
         update(StripeEvent)
         .where(StripeEvent.id == news.event_id)
-        .values(state=state, error=why, applied_at=now())
+        .values(state=state, error=why, applied_at=now(), payment_intent=early)
         .execution_options(synchronize_session=False)
     )
 

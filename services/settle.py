@@ -18,7 +18,7 @@ from domain.clock import now
 from domain.errors import ShopError
 from domain.facts import Fact, LegState, News
 from domain.transitions import PaymentStatus, Status
-from extensions import atomic, db, reading, retrying
+from extensions import atomic, db, enqueue_after_commit, reading, retrying, wait_for_others
 from gateway import current_gateway
 from models import StripeEvent, StripeLeg
 from services import attempts, legs, plan_rows, rebuild, refunds, stock
@@ -204,6 +204,8 @@ def _apply(
         if news:
             _mark_applied(news, attempt_id)
         session.flush()
+        if desk.new_payments:
+            _take_up_again(desk.new_payments)
         stock.carry_out(desk.stock_moves)  # the hot rows come last: they are locked shortest
         return Settled(
             Status(attempt.status), desk.payment_status(), attempt.state, changed=desk.changed
@@ -215,7 +217,25 @@ def _mark_applied(news: News, attempt_id: str) -> None:
     db.session.execute(_APPLIED, {"event": news.event_id, "attempt": attempt_id, "moment": now()})
 
 
+def _take_up_again(payments: list[str]) -> None:
+    """News of a refund or a dispute may come before the payment itself, when nobody knew whose it
+    was: now somebody does."""
+    for intent in payments:
+        wait_for_others(intent)
+    taken = db.session.execute(_AGAIN, {"intents": payments, "moment": now()})
+    if taken.rowcount:  # type: ignore[attr-defined]
+        enqueue_after_commit("drain_inbox")
+
+
 _events: Any = StripeEvent.__table__
+_AGAIN = (
+    update(_events)
+    .where(
+        _events.c.payment_intent.in_(bindparam("intents", expanding=True)),
+        _events.c.state == "ignored",
+    )
+    .values(state="new", tries=0, next_at=bindparam("moment"), error=None)
+)
 _APPLIED = (
     update(_events)
     .where(_events.c.id == bindparam("event"))
