@@ -24,6 +24,8 @@ UNANSWERED = ("needs_response", "warning_needs_response")
 
 def of(payment_intents: list[str]) -> list[Dispute]:
     """Those of these payments, oldest first; inside the caller's transaction."""
+    if not payment_intents:
+        return []
     found = select(Dispute).where(Dispute.payment_intent.in_(payment_intents))
     return list(db.session.scalars(found.order_by(Dispute.id)))
 

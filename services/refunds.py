@@ -310,6 +310,8 @@ def refuse(row_id: str, order_id: str, why: str) -> None:
 
 def sum_of(payment_intents: list[str]) -> int:
     """Succeeded refunds of these payments, minor units."""
+    if not payment_intents:
+        return 0
     return _sum(Refund.payment_intent.in_(payment_intents), Refund.state == "succeeded")
 
 
