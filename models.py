@@ -57,6 +57,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 Json = JSON().with_variant(JSONB(), "postgresql")
+Plan = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 Id = String(36)  # our random UUIDs
 StripeId = String(255)
 Currency = String(3)
@@ -282,7 +283,7 @@ class StripeLeg(Model):
 
     @property
     def view(self) -> LegView:
-        return LegView(LegState(self.state), self.failure)
+        return LegView(LegState(self.state), self.failure, saves_card=self.kind == "setup_intent")
 
 
 class Payment(Model):
@@ -391,7 +392,7 @@ class OrderItem(Model):
     picture: Mapped[str] = mapped_column(String(60), default="")
     unit_amount: Mapped[int]
     quantity: Mapped[int]
-    plan: Mapped[dict[str, Any] | None] = mapped_column(Json)  # how it recurs, see domain.plans
+    plan: Mapped[dict[str, Any] | None] = mapped_column(Plan)  # how it recurs, see domain.plans
     state: Mapped[str] = mapped_column(String(16), default="active")  # see domain.transitions
 
     @property

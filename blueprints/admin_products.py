@@ -275,6 +275,7 @@ def _row(product: Product) -> dict[str, Any]:
         "title": product.title,
         "picture": product.picture,
         "prices": [display(amount, currency) for currency, amount in _prices(product)],
+        "plan": product.plan,
         "state": _state(product),
         "on_hand": product.on_hand,
         "held": product.held,

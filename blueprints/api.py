@@ -10,6 +10,7 @@ from werkzeug.exceptions import BadRequest
 
 from blueprints import web
 from blueprints.forms import COUNTRIES, tidy
+from domain import plans
 from domain.delivery import DEFAULT, DELIVERIES
 from domain.errors import Forbidden, ShopError
 from extensions import csrf, limiter
@@ -61,13 +62,17 @@ def create_checkout_session() -> ResponseReturnValue:
 @limiter.limit("30 per minute")
 def initiate_checkout() -> ResponseReturnValue:
     """Open (or find again) what this shopper's basket can be paid with on the caller's own page.
-    Where nothing is due there is nothing to enter there, and a page to send the shopper to."""
+    Subscriptions alone are paid with the card that ``clientSecret`` saves, beside other things with
+    that of ``setupClientSecret``, which comes first. Where nothing is due there is nothing to enter
+    there, and a page to send the shopper to."""
     page = _start(_body(), "elements")
     if page.url:
         return jsonify(**_ids(page), url=page.url), 201
-    answer = {**_ids(page), "clientSecret": page.client_secret}
+    answer = {**_ids(page), "clientSecret": page.client_secret or page.setup_client_secret}
     if page.payment_intent:
         answer["paymentIntentId"] = page.payment_intent
+    if page.client_secret and page.setup_client_secret:
+        answer["setupClientSecret"] = page.setup_client_secret
     return jsonify(answer), 201
 
 
@@ -148,17 +153,22 @@ def _basket() -> cart.CartView:
 
 
 def _cart_json(lines: list[cart.Line], currency: str) -> ResponseReturnValue:
-    items = [
-        {
-            "sku": line.sku,
-            "title": line.title,
-            "quantity": line.quantity,
-            "unitAmount": line.unit_amount,
-            "amount": line.amount,
-        }
-        for line in lines
-    ]
+    items = [_cart_line(line) for line in lines]
     return jsonify(items=items, subtotal=cart.amount_of(lines), currency=currency)
+
+
+def _cart_line(line: cart.Line) -> dict[str, Any]:
+    item: dict[str, Any] = {
+        "sku": line.sku,
+        "title": line.title,
+        "quantity": line.quantity,
+        "unitAmount": line.unit_amount,
+        "amount": line.price,
+    }
+    if line.plan:
+        interval, count, trial_days = plans.rhythm(line.plan)
+        item["plan"] = {"interval": interval, "count": count, "trialDays": trial_days}
+    return item
 
 
 def _order_json(order_id: str | None) -> ResponseReturnValue:

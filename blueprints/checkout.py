@@ -19,8 +19,10 @@ from werkzeug.wrappers import Response
 from blueprints import orders as order_pages
 from blueprints import web
 from blueprints.forms import CheckoutForm
+from domain import plans
 from domain.delivery import DEFAULT, DELIVERIES
 from domain.errors import Conflict, LostReference, PriceChanged, ShopError
+from domain.money import display
 from extensions import limiter
 from services import cart, checkout, orders, status_page
 from services.checkout import AlreadyPaid
@@ -33,7 +35,7 @@ Page = Response | str | tuple[str, int]
 @bp.get("/checkout")
 def form() -> Page:
     basket = cart.view(web.known_shopper(), web.currency())
-    if not basket.lines:
+    if not basket.lines or basket.clash:  # there it says why
         return redirect(url_for("cart.show"), code=303)
     return _render(CheckoutForm(formdata=None), basket)
 
@@ -163,16 +165,30 @@ def _landed(order_id: str | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Summary:
-    """Amounts in minor units."""
+    """Amounts in minor units; ``total`` is due today."""
 
     lines: list[cart.Line]
-    subtotal: int
-    shipping: int
+    shipping: int  # what the chosen delivery costs, where anything is charged for it
+    total: int
+    renewals: list[cart.Renewal]
+    ships_free: bool
     currency: str
 
     @property
-    def total(self) -> int:
-        return self.subtotal + self.shipping
+    def subtotal(self) -> int:
+        return cart.amount_of(self.lines)
+
+    @property
+    def is_trial(self) -> bool:
+        """Whether it begins with nothing to pay."""
+        return bool(self.renewals) and self.total == 0
+
+    @property
+    def press(self) -> str:
+        """What the button says."""
+        if self.is_trial:
+            return "Start your free trial"
+        return f"Pay {display(self.total, self.currency)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,5 +235,13 @@ def _basket() -> cart.CartView:
 
 def _summary(delivery: str | None, basket: cart.CartView) -> _Summary:
     way = DELIVERIES.get(delivery or "", DELIVERIES[DEFAULT])
-    subtotal = cart.amount_of(basket.to_buy)
-    return _Summary(basket.to_buy, subtotal, way.prices[basket.currency], basket.currency)
+    lines, shipping = basket.to_buy, way.prices[basket.currency]
+    due = plans.due_now([line.as_snapshot for line in lines], shipping)
+    return _Summary(
+        lines=lines,
+        shipping=shipping,
+        total=sum(due.values()),
+        renewals=cart.renewals_of(lines),
+        ships_free=plans.ONCE not in due,
+        currency=basket.currency,
+    )

@@ -12,6 +12,7 @@ from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
 
 from domain.delivery import DELIVERIES
+from domain.plans import INTERVALS
 from domain.transitions import PaymentStatus, Status
 
 bp = Blueprint("openapi", __name__, url_prefix="/api")
@@ -64,14 +65,31 @@ SCHEMAS: Schema = {
                         "title": ID,
                         "quantity": COUNT,
                         "unitAmount": MINOR,
-                        "amount": MINOR,
-                    }
+                        "amount": {
+                            **MINOR,
+                            "description": "unitAmount × quantity; with a plan, each time.",
+                        },
+                    },
+                    {"plan": _ref("Plan")},
                 ),
             },
-            "subtotal": MINOR,
+            "subtotal": {
+                **MINOR,
+                "description": "What is due now, without delivery; a trial counts nothing.",
+            },
             "currency": ID,
         }
     ),
+    "Plan": {
+        **_object(
+            {
+                "interval": {"enum": list(INTERVALS)},
+                "count": {"type": "integer", "minimum": 1},
+                "trialDays": COUNT,
+            }
+        ),
+        "description": "How a line recurs: every so many intervals, after so many days free.",
+    },
     "Contact": {
         **_object(
             {"name": _text(120), "email": _text(254, format="email")}, {"phone": {"type": "string"}}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from datetime import datetime
+from typing import Any
 
 from flask import (
     Blueprint,
@@ -17,6 +19,8 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response
 
 from blueprints import web
+from domain import plans
+from domain.clock import now
 from services import cart, catalogue
 
 bp = Blueprint("storefront", __name__)
@@ -102,3 +106,9 @@ class Shown:
     def price(self) -> int | None:
         prices: dict[str, int] = self._product.prices  # type: ignore[attr-defined]
         return prices.get(self._currency)
+
+    @property
+    def charged_next(self) -> datetime | None:
+        """When one who subscribes now pays again, or, after a trial, for the first time."""
+        plan: dict[str, Any] | None = self._product.plan  # type: ignore[attr-defined]
+        return plans.charged_next(plan, now()) if plan else None

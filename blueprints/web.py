@@ -22,6 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import BadRequest
 from werkzeug.wrappers import Response as WerkzeugResponse
 
+from domain import plans
 from domain.clock import now
 from domain.errors import Forbidden, NotFound, StripeError
 from domain.money import display
@@ -132,6 +133,8 @@ def dress(app: Flask) -> None:
         day=lambda moment: f"{moment.day} {moment:%b %Y}",
         when=lambda moment: f"{moment.day} {moment:%b, %H:%M}",
         iso=lambda moment: moment.isoformat(timespec="seconds"),
+        every=plans.every,
+        free_time=plans.free_time,
     )
     app.jinja_env.globals.update(
         shop=IDENTITY,

@@ -41,8 +41,15 @@ class ProductUnavailable(ShopError):
     http_status = 409
     headline = "No longer for sale"
 
-    def __init__(self, title: str) -> None:
-        super().__init__(f"{title} is no longer for sale. Remove it from your basket to go on.")
+    def __init__(self, title: str, currency: str | None = None) -> None:
+        """With a ``currency``: it is for sale, but has no price in that one."""
+        if currency is None:
+            super().__init__(f"{title} is no longer for sale. Remove it from your basket to go on.")
+            return
+        self.headline = "Not sold in this currency"
+        super().__init__(
+            f"{title} is not sold in {currency.upper()}. Choose another currency to buy it."
+        )
 
 
 class BadQuantity(ShopError):
@@ -77,6 +84,21 @@ class PriceChanged(ShopError):
         super().__init__(
             f"The price of {', '.join(titles)} has changed since you put it in your basket. "
             "Nothing was charged. Look at the new total and accept it to go on."
+        )
+
+
+class PlansDoNotMix(ShopError):
+    """Stripe's payment page carries one rhythm and one trial; the ``titles`` have several."""
+
+    code = "plans_do_not_mix"
+    http_status = 409
+    headline = "These subscriptions need separate checkouts"
+
+    def __init__(self, titles: list[str]) -> None:
+        super().__init__(
+            f"{', '.join(titles[:-1])} and {titles[-1]} are not charged on the same days, so one "
+            "checkout cannot start them together. Leave those of one rhythm in your basket and "
+            "check out, then order the others."
         )
 
 

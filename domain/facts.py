@@ -48,16 +48,20 @@ class PaymentSucceeded:
     payment_intent: str
     amount: int
     currency: str
-    leg_id: str | None = None  # the session, when the news came through it
+    leg_id: str | None = None  # the session or invoice, when the news came through it
     method: str | None = None  # "Visa ···· 4242"
     charge_id: str | None = None
     created: datetime | None = None  # Stripe's whole seconds, UTC
+    invoice: str | None = None  # of a subscription, which it paid
+    subscription: str | None = None
+    renews: bool = False  # it paid for a later period, and no order waits for it
     origin: Origin = field(default_factory=Origin)
 
 
 @dataclass(frozen=True, slots=True)
 class LegEnded:
-    """Final: this session is complete and paid, or expired; this intent was canceled."""
+    """Final: this session is complete and paid, or expired; this intent succeeded or was canceled;
+    this invoice is paid or void."""
 
     leg_id: str
     state: LegState  # COMPLETE, EXPIRED or CANCELED
@@ -89,7 +93,34 @@ class RefundSeen:
     our_row: str | None = None  # from our metadata: the refund row that asked for it
 
 
-Fact = PaymentSucceeded | LegEnded | LegSeen | RefundSeen
+@dataclass(frozen=True, slots=True)
+class ItemSeen:
+    """One item of a subscription; ``unit_amount`` in minor units."""
+
+    item_id: str
+    price_id: str
+    unit_amount: int
+    quantity: int
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionSeen:
+    """Mirror: how a subscription looked when Stripe was asked. Times are UTC."""
+
+    subscription_id: str
+    status: str  # Stripe's: incomplete, trialing, active, past_due, unpaid, canceled, …
+    items: tuple[ItemSeen, ...]
+    leg_id: str | None = None  # the session or first invoice through which it was found
+    period_end: datetime | None = None
+    trial_end: datetime | None = None
+    cancel_at: datetime | None = None
+    ended_at: datetime | None = None
+    latest_invoice: str | None = None
+    pay_url: str | None = None  # where its latest invoice can be paid, if that was tried in vain
+    origin: Origin = field(default_factory=Origin)
+
+
+Fact = PaymentSucceeded | LegEnded | LegSeen | RefundSeen | SubscriptionSeen
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +134,7 @@ class News:
     payment_intent: str | None = None
     facts: tuple[Fact, ...] = ()
     must_look: bool = False  # the event is only a mirror: read the live legs afresh
+    reads: tuple[str, str] | None = None  # kind and id of what else to read afresh
     refunds_of: str | None = None  # the payment intent whose refunds to read afresh
     ignored: str | None = None  # why this event is none of our business
 

@@ -6,7 +6,9 @@ A *line* is a dict as the attempt's snapshot holds it. One that recurs has a ``p
 
 from __future__ import annotations
 
+import calendar
 from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
 from typing import Any
 
 Line = Mapping[str, Any]
@@ -51,15 +53,39 @@ def due_now(lines: Iterable[Line], shipping: int) -> dict[str, int]:
     return parts | {line["sku"]: first_amount(line) for line in recurring(lines)}
 
 
+def rhythm(plan: Mapping[str, Any]) -> tuple[str, int, int]:
+    """Plans are charged on the same days if this is the same."""
+    return plan["interval"], plan["count"], plan["trial_days"]
+
+
 def rhythms(lines: Iterable[Line]) -> set[tuple[str, int, int]]:
     """The different plans among these lines; one payment page can carry one of them."""
-    return {
-        (line["plan"]["interval"], line["plan"]["count"], line["plan"]["trial_days"])
-        for line in recurring(lines)
-    }
+    return {rhythm(line["plan"]) for line in recurring(lines)}
 
 
 def every(plan: Mapping[str, Any]) -> str:
     """How often, in words: ``every month``, ``every 2 weeks``."""
     interval, count = plan["interval"], plan["count"]
     return f"every {interval}" if count == 1 else f"every {count} {interval}s"
+
+
+def free_time(plan: Mapping[str, Any]) -> str:
+    """What a trial gives, in words: ``14 days free``; nothing without one."""
+    days = plan["trial_days"]
+    return f"{days} {'day' if days == 1 else 'days'} free" if days else ""
+
+
+def charged_next(plan: Mapping[str, Any], since: datetime) -> datetime:
+    """When what begins at ``since`` costs again; with a trial, when it costs for the first time.
+
+    What begins on a 31st renews on the last day of a shorter month, as Stripe has it.
+    """
+    if plan["trial_days"]:
+        return since + timedelta(days=plan["trial_days"])
+    interval, count = plan["interval"], plan["count"]
+    if interval in ("day", "week"):
+        return since + timedelta(**{f"{interval}s": count})
+    months = since.month - 1 + count * (12 if interval == "year" else 1)
+    year, month = since.year + months // 12, months % 12 + 1
+    last_day = calendar.monthrange(year, month)[1]
+    return since.replace(year=year, month=month, day=min(since.day, last_day))

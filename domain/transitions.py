@@ -6,11 +6,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from domain.facts import LegState
+from domain.plans import ONCE
 
 
 class Status(StrEnum):
@@ -32,6 +33,16 @@ class PaymentStatus(StrEnum):
     DISPUTED = "disputed"
     FAILED = "failed"
     CANCELLED = "cancelled"
+
+
+class LineState(StrEnum):
+    """Where a line of an order stands. What is bought once is ``active`` with its order."""
+
+    ACTIVE = "active"
+    PENDING = "pending"  # it recurs, and its first payment is not decided yet
+    PAST_DUE = "past_due"  # that payment failed, and can still be made
+    NOT_STARTED = "not_started"  # its card was never saved
+    ENDED = "ended"  # its first payment was never made
 
 
 class Outcome(StrEnum):
@@ -114,14 +125,16 @@ def decide(status: Status, outcome: Outcome) -> Decision:
     )
 
 
-def judge_refunds(status: Status, *, settled_amount: int, refunded: int) -> Outcome | None:
+def judge_refunds(
+    status: Status, *, settled_amount: int, refunded: int, goes_on: bool = False
+) -> Outcome | None:
     """What refunds have made of an order that was confirmed: an outcome, or None if nothing.
 
     Amounts in minor units; ``refunded`` sums the refunds that succeeded, so that one still on its
-    way decides nothing.
+    way decides nothing. ``goes_on`` says that a subscription of the order still runs.
     """
     if settled_amount and refunded >= settled_amount:
-        return Outcome.REFUNDED
+        return None if goes_on else Outcome.REFUNDED
     return Outcome.REFUND_FAILED if status is Status.CANCELLED else None
 
 
@@ -131,6 +144,7 @@ class LegView:
 
     state: LegState
     failure: str | None = None
+    saves_card: bool = False  # no money moves through it
 
 
 _ENDINGS = {
@@ -141,23 +155,45 @@ _ENDINGS = {
 }
 
 
-def judge(
-    *, due: int, settled_amount: int | None, legs: Iterable[LegView], cancelling: bool = False
-) -> Outcome | None:
+def is_confirmed(due: Mapping[str, int], covered: Collection[str]) -> bool:
+    """Whether an order is: its things bought once are paid for, or if it has none, one of its
+    lines that recur has begun. ``due`` is what was due at first, by part (``plans.due_now``);
+    ``covered`` are the parts that are paid for, or complete with nothing to pay."""
+    return ONCE in covered if ONCE in due else bool(set(covered) & set(due))
+
+
+def line_state(*, covered: bool, setup: LegState | None, invoice: LegState | None) -> LineState:
+    """Where a line that recurs stands: ``covered`` says that its first amount is paid (or its trial
+    begun), ``setup`` and ``invoice`` how the newest legs stand that save its card and pay for it.
+    """
+    if covered:
+        return LineState.ACTIVE
+    if invoice is None:
+        never = setup is None or (setup.is_final and setup is not LegState.COMPLETE)
+        return LineState.NOT_STARTED if never else LineState.PENDING
+    if invoice is LegState.OPEN:
+        return LineState.PAST_DUE
+    if invoice.is_final and invoice is not LegState.COMPLETE:
+        return LineState.ENDED
+    return LineState.PENDING  # complete, but not with what was due: a person decides
+
+
+def judge(*, confirmed: bool, legs: Iterable[LegView], cancelling: bool = False) -> Outcome | None:
     """What has become of an attempt: an outcome, or None while it is not decided.
 
-    ``due`` and ``settled_amount`` are minor units; ``settled_amount`` is None while nothing was
-    paid. ``legs`` in the order in which they were opened: the youngest one names the ending.
-    ``cancelling`` says that a person asked for the end, which then has that name.
+    ``confirmed`` says that what confirms it is paid (``is_confirmed``). ``legs`` in the order in
+    which they were opened: the youngest one names the ending. ``cancelling`` says that a person
+    asked for the end, which then has that name.
     """
-    if settled_amount is not None:
+    if confirmed:
         return Outcome.PAID
-    states = [leg.state for leg in legs]
-    if due == 0 and LegState.COMPLETE in states:
-        return Outcome.PAID
-    if not states or not all(state.is_final for state in states):
+    seen = list(legs)
+    if not seen or not all(leg.state.is_final for leg in seen):
         return None
-    ending = _ENDINGS.get(states[-1])
+    youngest = seen[-1]
+    if cancelling and youngest.saves_card and youngest.state is LegState.COMPLETE:
+        return Outcome.CANCELLED  # a card was saved, and nothing was bought with it
+    ending = _ENDINGS.get(youngest.state)
     if ending is Outcome.EXPIRED and cancelling:
         return Outcome.CANCELLED
     return ending  # complete, but its payment not seen yet: not decided
@@ -178,7 +214,8 @@ def payment_status(
         if refunded and refunded >= paid_amount:
             return PaymentStatus.REFUNDED
         return PaymentStatus.PARTIALLY_REFUNDED if refunded else PaymentStatus.PAID
-    seen = list(legs)
+    views = list(legs)
+    seen = [leg for leg in views if not leg.saves_card] or views
     states = {leg.state for leg in seen}
     if LegState.PROCESSING in states:
         return PaymentStatus.PROCESSING

@@ -1,7 +1,7 @@
 """Stripe's objects, as plain dicts, turned into facts. Pure: no I/O, no SDK.
 
-Sources: Stripe's API reference for Checkout Sessions, PaymentIntents, Charges, Refunds and Events,
-version 2026-10-28.endive.
+Sources: Stripe's API reference for Checkout Sessions, PaymentIntents, SetupIntents, Subscriptions,
+Invoices, Charges, Refunds and Events, version 2026-10-28.endive.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 from domain.facts import (
     Fact,
+    ItemSeen,
     LegEnded,
     LegSeen,
     LegState,
@@ -19,6 +20,7 @@ from domain.facts import (
     Origin,
     PaymentSucceeded,
     RefundSeen,
+    SubscriptionSeen,
 )
 
 ATTEMPT_KEY = "checkout_attempt_id"  # the only key that we put into Stripe's metadata
@@ -28,11 +30,14 @@ StripeObject = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class PurchaseLine:
-    """A line item; ``unit_amount`` in minor units."""
+    """A line item; amounts in minor units, ``due`` is what it cost at first. ``rhythm`` is its
+    interval and how many of them, if it recurs."""
 
     title: str
     unit_amount: int
     quantity: int
+    due: int
+    rhythm: tuple[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +79,13 @@ def of_event(event: StripeObject) -> News:
     return reader(event["id"], kind, body)
 
 
-def of_session(session: StripeObject) -> tuple[Fact, ...]:
-    """A session, with its payment intent expanded if it was read that way."""
+def of_session(session: StripeObject, paid_by: StripeObject | None = None) -> tuple[Fact, ...]:
+    """A session, with its payment intent expanded if it was read that way.
+
+    One that subscribes names no intent: ``paid_by`` is the one that paid its invoice.
+    """
+    if session.get("mode") == "subscription":
+        return _of_subscribing(session, paid_by)
     intent = session.get("payment_intent")
     expanded = intent if isinstance(intent, dict) else None
     intent_id = expanded["id"] if expanded else intent
@@ -114,25 +124,163 @@ def of_session(session: StripeObject) -> tuple[Fact, ...]:
     return (seen,)
 
 
+def _of_subscribing(session: StripeObject, paid_by: StripeObject | None) -> tuple[Fact, ...]:
+    """A session that subscribes, its subscription expanded: its money comes through an invoice."""
+    id, origin, paid = session["id"], _origin(session), session["payment_status"]
+    if session["status"] == "expired":
+        return (LegEnded(id, LegState.EXPIRED, origin=origin),)
+    if session["status"] == "open":
+        return (LegSeen(id, LegState.OPEN, origin=origin),)
+    subscription = session.get("subscription")
+    seen: tuple[Fact, ...] = ()
+    if isinstance(subscription, dict):
+        seen = (of_subscription(subscription, leg_id=id),)
+    intent_id = id_of(paid_by)
+    if paid == "unpaid":
+        dead = (paid_by or {}).get("status") in ("requires_payment_method", "canceled")
+        state = LegState.FAILED if dead else LegState.PROCESSING
+        return (LegSeen(id, state, intent_id, _failure(paid_by), origin), *seen)
+    ended = LegEnded(id, LegState.COMPLETE, intent_id, _address(session), origin)
+    if paid_by is None or paid_by["status"] != "succeeded":
+        return (ended, *seen)
+    payment = _payment(
+        paid_by,
+        leg_id=id,
+        invoice=id_of(session.get("invoice")),
+        subscription=id_of(subscription),
+        origin=origin,
+    )
+    return (payment, ended, *seen)
+
+
+def of_invoice(
+    invoice: StripeObject, subscription: StripeObject | None, paid_by: StripeObject | None
+) -> tuple[Fact, ...]:
+    """A subscription's invoice, with what it belongs to and what was or is to pay it. The first
+    one is due with the order; later ones renew."""
+    id, origin = invoice["id"], _origin_of_invoice(invoice)
+    is_first = invoice["billing_reason"] == "subscription_create"
+    leg_id = id if is_first else None
+    said: list[Fact] = []
+    if invoice["status"] == "paid":
+        if paid_by is not None and paid_by["status"] == "succeeded":
+            owner = id_of(subscription)
+            said.append(
+                _payment(
+                    paid_by,
+                    leg_id=leg_id,
+                    invoice=id,
+                    subscription=owner,
+                    renews=not is_first,
+                    origin=origin,
+                )
+            )
+        if is_first:
+            said.append(LegEnded(id, LegState.COMPLETE, id_of(paid_by), origin=origin))
+    elif is_first and invoice["status"] in ("void", "uncollectible"):
+        said.append(LegEnded(id, LegState.EXPIRED, id_of(paid_by), origin=origin))
+    elif is_first:
+        under_way = (paid_by or {}).get("status") == "processing"
+        state = LegState.PROCESSING if under_way else LegState.OPEN
+        said.append(LegSeen(id, state, id_of(paid_by), _failure(paid_by), origin))
+    if subscription is not None:
+        said.append(of_subscription(subscription, leg_id=leg_id))
+    return tuple(said)
+
+
+def of_subscription(subscription: StripeObject, leg_id: str | None = None) -> SubscriptionSeen:
+    """A subscription with its latest invoice expanded. Its period is on its items."""
+    items = subscription["items"]["data"]
+    ends = items[0].get("current_period_end") if items else None
+    leaves = subscription.get("cancel_at")
+    if leaves is None and subscription.get("cancel_at_period_end"):
+        leaves = ends
+    latest = subscription.get("latest_invoice")
+    invoice = latest if isinstance(latest, dict) else {}
+    unpaid = invoice.get("status") == "open" and invoice.get("attempted")
+    return SubscriptionSeen(
+        subscription_id=subscription["id"],
+        status=subscription["status"],
+        items=tuple(
+            ItemSeen(
+                item["id"], item["price"]["id"], item["price"]["unit_amount"], item["quantity"]
+            )
+            for item in items
+        ),
+        leg_id=leg_id,
+        period_end=time_of(ends),
+        trial_end=time_of(subscription.get("trial_end")),
+        cancel_at=time_of(leaves),
+        ended_at=time_of(subscription.get("ended_at")),
+        latest_invoice=id_of(latest),
+        pay_url=invoice.get("hosted_invoice_url") if unpaid else None,
+        origin=_origin(subscription),
+    )
+
+
+def of_setup(setup: StripeObject) -> tuple[Fact, ...]:
+    """A setup intent: whether a card is saved, and why not."""
+    id, origin = setup["id"], _origin(setup)
+    if setup["status"] == "succeeded":
+        return (LegEnded(id, LegState.COMPLETE, origin=origin),)
+    if setup["status"] == "canceled":
+        state = _canceled(setup)
+        return (LegEnded(id, state, origin=origin),)
+    failure = _code_of(setup.get("last_setup_error"))
+    return (LegSeen(id, LegState.OPEN, failure=failure, origin=origin),)
+
+
+def payer_of_invoice(invoice: StripeObject) -> str | None:
+    """The payment intent that paid an invoice or is to pay it, its ``payments`` expanded."""
+    payments = (invoice.get("payments") or {}).get("data") or []
+    known = [p for p in payments if p["payment"]["type"] == "payment_intent"]
+    known.sort(key=lambda payment: payment["status"] == "paid")
+    return id_of(known[-1]["payment"]["payment_intent"]) if known else None
+
+
+def attempt_of(body: StripeObject) -> str | None:
+    """The attempt that an object of ours names."""
+    return _origin(body).attempt_id
+
+
+def products_of(subscription: StripeObject) -> set[str | None]:
+    return {id_of(item["price"]["product"]) for item in subscription["items"]["data"]}
+
+
+def attempt_of_invoice(invoice: StripeObject) -> str | None:
+    return _origin_of_invoice(invoice).attempt_id
+
+
+def subscription_of_invoice(invoice: StripeObject) -> str | None:
+    return id_of(_subscription_details(invoice).get("subscription"))
+
+
 def of_intent(intent: StripeObject) -> tuple[Fact, ...]:
     """A payment intent: only what is final about it."""
     if intent["status"] == "succeeded":
-        return (
-            PaymentSucceeded(
-                payment_intent=intent["id"],
-                amount=intent["amount_received"],
-                currency=intent["currency"],
-                method=_method(_charge_of(intent)),
-                charge_id=id_of(intent.get("latest_charge")),
-                created=time_of(intent.get("created")),
-                origin=_origin(intent),
-            ),
-        )
+        return (_payment(intent, origin=_origin(intent)),)
     if intent["status"] == "canceled":
-        ran_out = intent.get("cancellation_reason") in ("abandoned", "automatic", "expired")
-        state = LegState.EXPIRED if ran_out else LegState.CANCELED
+        state = _canceled(intent)
         return (LegEnded(intent["id"], state, intent["id"], origin=_origin(intent)),)
     return ()
+
+
+def _payment(intent: StripeObject, **more: Any) -> PaymentSucceeded:
+    return PaymentSucceeded(
+        payment_intent=intent["id"],
+        amount=intent["amount_received"],
+        currency=intent["currency"],
+        method=_method(_charge_of(intent)),
+        charge_id=id_of(intent.get("latest_charge")),
+        created=time_of(intent.get("created")),
+        **more,
+    )
+
+
+def _canceled(intent: StripeObject) -> LegState:
+    """How an intent that is canceled has ended: it ran out, or somebody ended it."""
+    ran_out = intent.get("cancellation_reason") in ("abandoned", "automatic", "expired")
+    return LegState.EXPIRED if ran_out else LegState.CANCELED
 
 
 def of_intent_leg(intent: StripeObject) -> tuple[Fact, ...]:
@@ -173,7 +321,13 @@ def purchase(session: StripeObject, items: list[StripeObject]) -> Purchase:
         reference=session.get("client_reference_id"),
         back_to=session.get("success_url") or session.get("return_url") or "",
         lines=tuple(
-            PurchaseLine(item["description"], item["price"]["unit_amount"], item["quantity"])
+            PurchaseLine(
+                item["description"],
+                item["price"]["unit_amount"],
+                item["quantity"],
+                item["amount_subtotal"],
+                _rhythm(item["price"].get("recurring")),
+            )
             for item in items
         ),
         currency=session["currency"],
@@ -185,6 +339,10 @@ def purchase(session: StripeObject, items: list[StripeObject]) -> Purchase:
         created=created,
         expires_at=expires_at,
     )
+
+
+def _rhythm(recurring: StripeObject | None) -> tuple[str, int] | None:
+    return (recurring["interval"], recurring["interval_count"]) if recurring else None
 
 
 def payer(intent: StripeObject) -> Payer:
@@ -211,6 +369,10 @@ def _payer_of_session(session: StripeObject, intent: StripeObject) -> Payer:
 
 
 def _session_event(event_id: str, kind: str, session: StripeObject) -> News:
+    if session.get("mode") == "subscription" and session["status"] == "complete":
+        # Its money came through an invoice, which the event does not carry.
+        named = _origin(session).attempt_id
+        return News(event_id, kind, session["id"], named, reads=("session", session["id"]))
     facts = of_session(session)
     final = tuple(fact for fact in facts if not isinstance(fact, LegSeen))
     return News(
@@ -273,6 +435,27 @@ def _refund_event(event_id: str, kind: str, refund: StripeObject) -> News:
     return News(event_id, kind, refund["id"], payment_intent=intent_id, refunds_of=intent_id)
 
 
+def _setup_event(event_id: str, kind: str, setup: StripeObject) -> News:
+    facts = of_setup(setup)
+    final = tuple(fact for fact in facts if not isinstance(fact, LegSeen))
+    named = _origin(setup).attempt_id
+    return News(event_id, kind, setup["id"], named, facts=final, must_look=not final)
+
+
+def _subscription_event(event_id: str, kind: str, subscription: StripeObject) -> News:
+    named, id = _origin(subscription).attempt_id, subscription["id"]
+    return News(event_id, kind, id, named, reads=("subscription", id))
+
+
+def _invoice_event(event_id: str, kind: str, invoice: StripeObject) -> News:
+    """An invoice: who pays it is not in it, and how it stands is read afresh."""
+    id = invoice["id"]
+    if subscription_of_invoice(invoice) is None:
+        return News(event_id, kind, id, ignored="an invoice without a subscription")
+    named = _origin_of_invoice(invoice).attempt_id
+    return News(event_id, kind, id, named, reads=("invoice", id))
+
+
 _READERS = {
     "checkout.session.completed": _session_event,
     "checkout.session.async_payment_succeeded": _session_event,
@@ -283,6 +466,19 @@ _READERS = {
     "payment_intent.processing": _intent_event,
     "payment_intent.requires_action": _intent_event,
     "payment_intent.canceled": _intent_event,
+    "setup_intent.succeeded": _setup_event,
+    "setup_intent.setup_failed": _setup_event,
+    "setup_intent.canceled": _setup_event,
+    "customer.subscription.created": _subscription_event,
+    "customer.subscription.updated": _subscription_event,
+    "customer.subscription.deleted": _subscription_event,
+    "customer.subscription.paused": _subscription_event,
+    "customer.subscription.resumed": _subscription_event,
+    "invoice.paid": _invoice_event,
+    "invoice.payment_failed": _invoice_event,
+    "invoice.payment_action_required": _invoice_event,
+    "invoice.voided": _invoice_event,
+    "invoice.marked_uncollectible": _invoice_event,
     "charge.succeeded": _charge_event,
     "charge.refunded": _charge_event,
     "refund.created": _refund_event,
@@ -297,6 +493,16 @@ def _origin(body: StripeObject) -> Origin:
     reference = body.get("client_reference_id")
     attempt = (body.get("metadata") or {}).get(ATTEMPT_KEY) or reference
     return Origin(attempt or None, id_of(body.get("customer")), by_us=bool(reference))
+
+
+def _origin_of_invoice(invoice: StripeObject) -> Origin:
+    """An invoice shows the metadata of its subscription, as it was when it was finalized."""
+    named = (_subscription_details(invoice).get("metadata") or {}).get(ATTEMPT_KEY)
+    return Origin(named or None, id_of(invoice.get("customer")))
+
+
+def _subscription_details(invoice: StripeObject) -> StripeObject:
+    return (invoice.get("parent") or {}).get("subscription_details") or {}
 
 
 def id_of(value: Any) -> str | None:
@@ -321,8 +527,12 @@ def _method(charge: StripeObject | None) -> str | None:
 
 
 def _failure(intent: StripeObject | None) -> str | None:
-    error = (intent or {}).get("last_payment_error") or {}
-    return error.get("decline_code") or error.get("code")
+    return _code_of((intent or {}).get("last_payment_error"))
+
+
+def _code_of(error: StripeObject | None) -> str | None:
+    told = error or {}
+    return told.get("decline_code") or told.get("code")
 
 
 def _address(session: StripeObject) -> dict[str, str | None] | None:

@@ -10,10 +10,12 @@ from typing import Any
 
 from sqlalchemy import and_, bindparam, delete, func, or_, select, update
 
+from domain import plans
 from domain.clock import now
 from domain.errors import Conflict
 from domain.strategies import Moment
-from extensions import db, is_postgresql
+from domain.transitions import LineState
+from extensions import db, is_postgresql, reading
 from models import Cart, CartItem, CheckoutAttempt, Order, OrderItem, Payment, StripeLeg
 from services import history
 from services.causes import Cause
@@ -31,6 +33,13 @@ _PAYMENTS = select(Payment).where(Payment.attempt_id == _THIS).order_by(Payment.
 def lock(attempt_id: str) -> CheckoutAttempt | None:
     """The attempt, locked until the transaction ends (SQLite locks the whole file already)."""
     return db.session.scalar(_LOCK, {"attempt": attempt_id})
+
+
+def exists(attempt_id: str | None) -> bool:
+    """Whether there is such an attempt, as far as is committed now."""
+    with reading() as session:
+        found = select(CheckoutAttempt.id).where(CheckoutAttempt.id == attempt_id)
+        return session.scalar(found) is not None
 
 
 def order_of(attempt_id: str) -> Order | None:
@@ -101,6 +110,8 @@ def ensure_order(attempt: CheckoutAttempt, moment: Moment, cause: Cause) -> Orde
         OrderItem(
             order_id=order.id,
             **{name: line[name] for name in _ITEM_COLUMNS},
+            plan=line.get("plan"),
+            state=LineState.PENDING if plans.recurs(line) else LineState.ACTIVE,
         )
         for line in attempt.lines
     )

@@ -6,12 +6,21 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import delete, select
 
+from domain import plans
 from domain.clock import now
-from domain.errors import BadQuantity, Conflict, OutOfStock, ProductUnavailable, UnknownProduct
+from domain.errors import (
+    BadQuantity,
+    Conflict,
+    OutOfStock,
+    PlansDoNotMix,
+    ProductUnavailable,
+    UnknownProduct,
+)
 from domain.facts import LegState
 from extensions import atomic, db, insert_once, reading, retrying
 from models import Cart, CartItem, CheckoutAttempt, Product, StripeLeg
@@ -34,11 +43,23 @@ class Line:
     unit_amount: int
     shown_amount: int
     free: int
+    plan: dict[str, Any] | None = None  # how it recurs, see domain.plans
     problem: str | None = None
 
     @property
-    def amount(self) -> int:
-        return self.unit_amount * self.quantity
+    def as_snapshot(self) -> dict[str, Any]:
+        """The line as a checkout would freeze it, for the rules of ``domain.plans``."""
+        names = ("sku", "title", "unit_amount", "quantity", "plan")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def due_now(self) -> int:
+        return plans.first_amount(self.as_snapshot)
+
+    @property
+    def price(self) -> int:
+        """What it costs, each time."""
+        return plans.price(self.as_snapshot)
 
     @property
     def price_changed(self) -> bool:
@@ -56,6 +77,15 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
+class Renewal:
+    """What will be charged again: ``amount`` each time, ``first_at`` if it is bought now."""
+
+    plan: dict[str, Any]
+    amount: int
+    first_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class CartView:
     currency: str
     lines: list[Line] = field(default_factory=list)
@@ -68,6 +98,22 @@ class CartView:
     @property
     def subtotal(self) -> int:
         return amount_of(self.lines)
+
+    @property
+    def renewals(self) -> list[Renewal]:
+        return renewals_of(self.lines)
+
+    @property
+    def ships_free(self) -> bool:
+        return ship_free(self.lines)
+
+    @property
+    def clash(self) -> PlansDoNotMix | None:
+        """Why what is to be bought cannot be paid for in one go, if it cannot."""
+        lines = [line.as_snapshot for line in self.to_buy]
+        if len(plans.rhythms(lines)) < 2:
+            return None
+        return PlansDoNotMix([line["title"] for line in plans.recurring(lines)])
 
     @property
     def price_changed(self) -> bool:
@@ -105,8 +151,28 @@ class NoMoreLeft(OutOfStock):
 
 
 def amount_of(lines: Iterable[Line]) -> int:
-    """Their sum in minor units."""
-    return sum(line.amount for line in lines)
+    """What is due for them now, in minor units, without delivery."""
+    return sum(line.due_now for line in lines)
+
+
+def renewals_of(lines: Iterable[Line]) -> list[Renewal]:
+    """What follows if these are bought now: one for each rhythm among them."""
+    amounts: Counter[tuple[str, int, int]] = Counter()
+    found: dict[tuple[str, int, int], dict[str, Any]] = {}
+    for line in lines:
+        if line.plan:
+            rhythm = plans.rhythm(line.plan)
+            found.setdefault(rhythm, line.plan)
+            amounts[rhythm] += line.price
+    return [
+        Renewal(plan, amounts[rhythm], plans.charged_next(plan, now()))
+        for rhythm, plan in found.items()
+    ]
+
+
+def ship_free(lines: Iterable[Line]) -> bool:
+    """Whether there is nothing among them that delivery is charged for."""
+    return plans.ONCE not in plans.due_now([line.as_snapshot for line in lines], 0)
 
 
 def view(shopper_id: str | None, currency: str) -> CartView:
@@ -268,8 +334,10 @@ def _product(sku: str, currency: str) -> Product:
     product = db.session.scalar(select(Product).where(Product.sku == sku))
     if product is None:
         raise UnknownProduct(sku)
-    if not product.active or currency not in product.prices:
+    if not product.active:
         raise ProductUnavailable(product.title)
+    if currency not in product.prices:
+        raise ProductUnavailable(product.title, currency)
     return product
 
 
@@ -315,13 +383,15 @@ def _line(item: CartItem, currency: str, held: int) -> Line:
     product = item.product
     price = product.prices.get(currency)
     problem = None
-    if not product.active or price is None:
+    if not product.active:
         problem = "No longer for sale. Remove it to go on."
+    elif price is None:
+        problem = f"Not sold in {currency.upper()}. Choose another currency, or remove it to go on."
     elif (free := product.free + held) < item.quantity:
         problem = f"Only {free} left." if free > 0 else "Sold out."
     unit_amount = price if price is not None else item.shown_amount
     shown = item.shown_amount if item.shown_currency == currency else unit_amount
-    return _shown(product, item.quantity, unit_amount, shown, problem, held)
+    return _shown(product, item.quantity, unit_amount, shown, product.plan, problem, held)
 
 
 def _shown(
@@ -329,6 +399,7 @@ def _shown(
     quantity: int,
     unit_amount: int,
     shown: int,
+    plan: dict[str, Any] | None,
     problem: str | None = None,
     held: int = 0,
 ) -> Line:
@@ -343,6 +414,7 @@ def _shown(
         unit_amount=unit_amount,
         shown_amount=shown,
         free=product.free + held,
+        plan=plan,
         problem=problem,
     )
 
@@ -380,8 +452,8 @@ def _waiting(cart: Cart) -> Waiting | None:
 
 
 def _out(line: dict[str, Any], frozen_in: str, currency: str) -> Line:
-    """A line of a checkout; its price is frozen, but only in the currency of that checkout."""
+    """A line of a checkout: its plan is frozen, its price only in that checkout's currency."""
     product = db.session.get_one(Product, line["product_id"])
     price = product.prices.get(currency, 0)
     unit_amount = line["unit_amount"] if frozen_in == currency else price
-    return _shown(product, line["quantity"], unit_amount, unit_amount)
+    return _shown(product, line["quantity"], unit_amount, unit_amount, line.get("plan"))

@@ -9,12 +9,12 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import and_, case, func, or_, select
 
 from domain.errors import StripeError
-from domain.transitions import PAID_STATUSES
+from domain.transitions import PAID_STATUSES, LineState
 from extensions import db, is_postgresql, reading
-from gateway import current_gateway
+from gateway import current_gateway, facts
 from gateway.facts import ATTEMPT_KEY
 from models import (
     CartItem,
@@ -29,8 +29,9 @@ from models import (
     ShopException,
     StockMovement,
     StripeEvent,
+    Subscription,
 )
-from services import refunds
+from services import plan_rows, refunds
 
 BEGINNING = datetime(2011, 1, 1, tzinfo=UTC)  # Stripe has taken payments since then
 
@@ -105,7 +106,8 @@ def _one_moment() -> Iterator[None]:
 
 
 def _paid_orders() -> tuple[int, list[Violation]]:
-    """A confirmed order's settling payments sum to its total, in its currency."""
+    """A confirmed order's settling payments sum to its total, in its currency, less the lines that
+    recur and are yet to be paid, or never will be."""
     paid = (
         select(
             Payment.attempt_id,
@@ -116,15 +118,19 @@ def _paid_orders() -> tuple[int, list[Violation]]:
         .group_by(Payment.attempt_id)
         .subquery()
     )
+    unpaid = _unpaid_lines()
+    waits = func.coalesce(
+        select(func.sum(unpaid.c.amount)).where(unpaid.c.order_id == Order.id).scalar_subquery(), 0
+    )
     rows = db.session.execute(
-        select(Order.id, Order.total, Order.currency, paid.c.amount, paid.c.currency)
+        select(Order.id, Order.total - waits, Order.currency, paid.c.amount, paid.c.currency)
         .outerjoin(paid, paid.c.attempt_id == Order.id)
         .where(
             Order.status.in_(PAID_STATUSES),
-            Order.total > 0,
+            Order.total - waits > 0,
             or_(
                 paid.c.amount.is_(None),
-                paid.c.amount != Order.total,
+                paid.c.amount != Order.total - waits,
                 paid.c.currency != Order.currency,
             ),
         )
@@ -133,12 +139,25 @@ def _paid_orders() -> tuple[int, list[Violation]]:
         Violation(
             "paid orders",
             row[0],
-            f"total {row[1]} {row[2]}, settled by {row[3]} {row[4]}",
+            f"due {row[1]} {row[2]}, settled by {row[3]} {row[4]}",
             f"open the order in the admin and press Sync now, or: flask sync; order {row[0]}",
         )
         for row in rows
     ]
     return _count(Order, Order.status.in_(PAID_STATUSES)), found
+
+
+def _unpaid_lines() -> Any:
+    """Lines that recur and whose first amount is not paid; a trial has none."""
+    trial = OrderItem.plan["trial_days"].as_integer() > 0
+    return (
+        select(
+            OrderItem.order_id,
+            case((trial, 0), else_=OrderItem.unit_amount * OrderItem.quantity).label("amount"),
+        )
+        .where(OrderItem.state != LineState.ACTIVE)
+        .subquery()
+    )
 
 
 def _payments() -> tuple[int, list[Violation]]:
@@ -182,14 +201,22 @@ def _has_exception(column: Any) -> Any:
 
 
 def _stock() -> tuple[int, list[Violation]]:
-    """``held`` is what open attempts hold; ``initial + received = on_hand + sold``; sold is what
-    was confirmed."""
+    """``held`` is what open attempts hold, and lines that wait for their first payment;
+    ``initial + received = on_hand + sold``; sold is what was confirmed."""
     held: dict[int, int] = {}
     for lines in db.session.scalars(
         select(CheckoutAttempt.snapshot).where(CheckoutAttempt.hold == "held")
     ):
         for line in lines["lines"]:
             held[line["product_id"]] = held.get(line["product_id"], 0) + line["quantity"]
+    confirmed_orders = OrderItem.order_id.in_(
+        select(CheckoutAttempt.id).where(CheckoutAttempt.hold == "sold")
+    )
+    still = OrderItem.state.in_((LineState.PENDING, LineState.PAST_DUE))
+    for id_, units in _sums(
+        OrderItem.product_id, OrderItem.quantity, confirmed_orders, still
+    ).items():
+        held[id_] = held.get(id_, 0) + units
     came = _sums(
         StockMovement.product_id, StockMovement.quantity, StockMovement.kind != "restocked"
     )
@@ -199,7 +226,8 @@ def _stock() -> tuple[int, list[Violation]]:
     confirmed = _sums(
         OrderItem.product_id,
         OrderItem.quantity,
-        OrderItem.order_id.in_(select(CheckoutAttempt.id).where(CheckoutAttempt.hold == "sold")),
+        confirmed_orders,
+        OrderItem.state == LineState.ACTIVE,
     )
     found = []
     products = db.session.scalars(select(Product)).all()
@@ -319,6 +347,52 @@ def _lines_in_one_place() -> tuple[int, list[Violation]]:
     ]
 
 
+def _subscriptions() -> tuple[int, list[Violation]]:
+    """A line that has begun has its subscription; one that never began has none that runs; each
+    renewal belongs to one."""
+    rows = db.session.execute(
+        select(OrderItem.order_id, OrderItem.sku, OrderItem.state, Subscription.status)
+        .outerjoin(
+            Subscription,
+            and_(
+                Subscription.checkout_attempt_id == OrderItem.order_id,
+                Subscription.part == OrderItem.sku,
+            ),
+        )
+        .where(
+            OrderItem.plan["interval"].as_string().is_not(None),
+            or_(
+                and_(OrderItem.state == LineState.ACTIVE, Subscription.id.is_(None)),
+                and_(
+                    OrderItem.state.in_((LineState.NOT_STARTED, LineState.ENDED)),
+                    Subscription.status.in_(plan_rows.BEGUN),
+                ),
+            ),
+        )
+    ).all()
+    found = [
+        Violation(
+            "subscriptions", f"{row[0]} {row[1]}", f"{row[2]}, Stripe: {row[3]}", "flask sync"
+        )
+        for row in rows
+    ]
+    lost = db.session.scalars(
+        select(Payment.payment_intent)
+        .outerjoin(
+            Subscription,
+            and_(
+                Subscription.checkout_attempt_id == Payment.attempt_id,
+                Subscription.part == Payment.part,
+            ),
+        )
+        .where(Payment.role == "renewal", Subscription.id.is_(None))
+    )
+    found += [
+        Violation("subscriptions", id_, "renews nothing we know", "flask sync") for id_ in lost
+    ]
+    return _count(Subscription), found
+
+
 def _dead() -> tuple[int, list[Violation]]:
     """Nothing died without an exception that a person sees."""
     found = []
@@ -340,6 +414,7 @@ OURS: dict[str, Check] = {
     "orders replayed": _history,
     "attempts": _axes,
     "cart lines": _lines_in_one_place,
+    "subscriptions": _subscriptions,
     "events": _dead,
 }
 
@@ -363,7 +438,7 @@ def _ledger() -> tuple[int, list[Violation]]:
         )
     count, found = 0, []
     try:
-        for intent in _of_ours(current_gateway().payments_since(BEGINNING)):
+        for intent in _of_ours(current_gateway().payments_since(BEGINNING), _renewing()):
             count += 1
             payment = ours.pop(intent["id"], None)
             received = (intent["amount_received"], intent["currency"])
@@ -412,10 +487,19 @@ def _refunds_differ(intent: dict[str, Any], ours: int) -> list[Violation]:
     ]
 
 
-def _of_ours(intents: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def _renewing() -> set[str]:
+    """The intents that paid invoices of our subscriptions: only the invoices say whose they are."""
+    found = set()
+    for invoice in current_gateway().paid_invoices_since(BEGINNING):
+        if facts.attempt_of_invoice(invoice):
+            found.add(facts.payer_of_invoice(invoice) or "")
+    return found
+
+
+def _of_ours(intents: Iterator[dict[str, Any]], of_invoices: set[str]) -> Iterator[dict[str, Any]]:
     for intent in intents:
-        ours = (intent.get("metadata") or {}).get(ATTEMPT_KEY)
-        if ours and intent["status"] == "succeeded":
+        named = (intent.get("metadata") or {}).get(ATTEMPT_KEY) or intent["id"] in of_invoices
+        if named and intent["status"] == "succeeded":
             yield intent
 
 

@@ -13,6 +13,7 @@ from flask import current_app
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
+from domain import plans
 from domain.clock import now
 from domain.delivery import DELIVERIES
 from domain.errors import (
@@ -21,6 +22,7 @@ from domain.errors import (
     NotFound,
     OrderDataMissing,
     OrderReferenceMissing,
+    PlansDoNotMix,
     PriceChanged,
     ProductUnavailable,
     ShopError,
@@ -28,13 +30,13 @@ from domain.errors import (
     StripeUnavailable,
     TotalTooLarge,
 )
-from domain.facts import LegSeen, LegState, News, RefundSeen
+from domain.facts import LegSeen, LegState, News, RefundSeen, SubscriptionSeen
 from domain.money import LARGEST_AMOUNT
 from domain.strategies import Moment
 from domain.transitions import Status
 from extensions import atomic, reading, retrying
 from gateway import current_gateway
-from gateway.client import UNREACHED
+from gateway.calls import UNREACHED
 from models import Cart, CartItem, CheckoutAttempt, StripeLeg
 from services import attempts, history, inbox, legs, settle, snapshots, stock
 from services import settings as shop_settings
@@ -67,12 +69,14 @@ class Address:
 class PayPage:
     """Where the shopper can pay, and for which order; after a retry, what it replaces.
 
-    Stripe's own page is at ``url``; without one, a page of ours opens with the ``client_secret``.
+    Stripe's own page is at ``url``; without one, a page of ours opens with the ``client_secret`` of
+    what is paid, the ``setup_client_secret`` of what saves a card, or both.
     """
 
     attempt_id: str
     url: str | None
     client_secret: str | None
+    setup_client_secret: str | None = None
     session_id: str | None = None
     payment_intent: str | None = None
     previous_session_id: str | None = None
@@ -87,12 +91,16 @@ class _Draft:
     lines: tuple[dict[str, Any], ...]
     snapshot: dict[str, Any]
     fingerprint: str
-    subtotal: int
     shipping: int
 
     @property
+    def due(self) -> dict[str, int]:
+        """What is due now, by part."""
+        return plans.due_now(self.lines, self.shipping)
+
+    @property
     def total(self) -> int:
-        return self.subtotal + self.shipping
+        return sum(self.due.values())
 
 
 class AlreadyPaid(Conflict):
@@ -134,7 +142,7 @@ def start(
     """
     for _ in range(TRIES):
         draft, current = _draft(shopper_id, contact, address, delivery)
-        way = _way(payment_ui, draft.total)
+        way = _way(payment_ui, draft.due)
         is_same = current and current.fingerprint == draft.fingerprint and current.deadline > now()
         if current and not is_same:
             _end_before_next(current.id)
@@ -152,6 +160,8 @@ def again(order_id: str, shopper_id: str, payment_ui: str | None = None) -> PayP
     """The payment page of a checkout that is still open, or one of another way to pay in its
     place. Raises NotFound, AlreadyPaid, Conflict and the Stripe errors."""
     attempt = _owned(order_id, shopper_id)
+    if attempt.state == "settled" and plans.recurring(attempt.lines):
+        return _page(attempt.id)  # paid, but the card for what recurs may be yet to be saved
     if attempt.state != "open" or attempt.deadline <= now():
         raise CheckoutEnded
     if payment_ui and payment_ui != attempt.payment_ui:
@@ -159,11 +169,12 @@ def again(order_id: str, shopper_id: str, payment_ui: str | None = None) -> PayP
     return _same_page(attempt)
 
 
-def _way(wanted: str | None, total: int) -> str:
-    """How it is to be paid. Where nothing is due there is nothing to enter on a page of ours."""
+def _way(wanted: str | None, due: dict[str, int]) -> str:
+    """How it is to be paid. Where nothing is due for what is bought once there is nothing to enter
+    on a page of ours."""
     usual: str = current_app.extensions["settings"].payment_ui
     way = wanted or usual
-    return "hosted" if way == "elements" and total == 0 else way
+    return "hosted" if way == "elements" and due.get(plans.ONCE) == 0 else way
 
 
 def _switched(attempt: CheckoutAttempt, way: str) -> PayPage:
@@ -273,7 +284,7 @@ def found_at_stripe(session_id: str) -> str:
     if named is None:
         raise OrderReferenceMissing
     # Only what is final: how it stood is a mirror, taken of no row, and the page looks anyway.
-    final = tuple(fact for fact in facts if not isinstance(fact, LegSeen))
+    final = tuple(fact for fact in facts if not isinstance(fact, (LegSeen, SubscriptionSeen)))
     news = News("", "landing", session_id, named, facts=final)
     attempt_id = inbox.take(news, LANDING)
     if attempt_id is None:
@@ -319,6 +330,11 @@ def _draft(
         chosen = DELIVERIES.get(delivery)
         if chosen is None or cart.currency not in chosen.prices:
             raise NotFound("There is no such delivery.")
+        if len(plans.rhythms(lines)) > 1:
+            raise PlansDoNotMix([line["title"] for line in plans.recurring(lines)])
+        # Only what is bought once is sent for a price: a subscription includes its delivery.
+        sends_once = any(not plans.recurs(line) for line in lines)
+        shipping = chosen.prices[cart.currency] if sends_once else 0
         snapshot = {
             "lines": lines,
             "contact": asdict(contact),
@@ -326,7 +342,7 @@ def _draft(
             "delivery": {
                 "code": chosen.code,
                 "label": chosen.label,
-                "amount": chosen.prices[cart.currency],
+                "amount": shipping,
             },
         }
         draft = _Draft(
@@ -335,8 +351,7 @@ def _draft(
             lines=tuple(lines),
             snapshot=snapshot,
             fingerprint=_fingerprint(snapshot, cart.currency),
-            subtotal=sum(line["unit_amount"] * line["quantity"] for line in lines),
-            shipping=chosen.prices[cart.currency],
+            shipping=shipping,
         )
     if draft.total > LARGEST_AMOUNT:
         raise TotalTooLarge
@@ -362,6 +377,7 @@ def _checked(items: Any, currency: str) -> list[dict[str, Any]]:
                 "picture": product.picture,
                 "unit_amount": price,
                 "quantity": item.quantity,
+                **({"plan": product.plan} if product.plan else {}),
             }
         )
     if changed:
@@ -375,6 +391,7 @@ def _merged(lines: list[dict[str, Any]], out: list[dict[str, Any]]) -> list[dict
         if line["product_id"] in merged:
             merged[line["product_id"]]["quantity"] += line["quantity"]
             merged[line["product_id"]]["unit_amount"] = line["unit_amount"]
+            merged[line["product_id"]] |= {"plan": line["plan"]} if plans.recurs(line) else {}
         else:
             merged[line["product_id"]] = line
     return sorted(merged.values(), key=lambda line: line["product_id"])
@@ -404,14 +421,14 @@ def _record(shopper_id: str, draft: _Draft, way: str) -> str:
             fingerprint=draft.fingerprint,
             snapshot=draft.snapshot,
             currency=draft.currency,
-            subtotal=draft.subtotal,
+            subtotal=draft.total - draft.shipping,
             shipping=draft.shipping,
             total=draft.total,
             deadline=now() + timedelta(minutes=settings.checkout_ttl_minutes),
             next_look_at=now() + timedelta(seconds=settings.reconcile_seconds),
         )
         history.moved(attempt.id, None, Status.PENDING_PAYMENT, CHECKOUT)
-        session.add(legs.draft(attempt, 1))
+        session.add_all(legs.opening(attempt, []))
         attempts.reach(attempt, Moment.START, CHECKOUT)
         session.flush()
         stock.hold(attempt.lines)
@@ -433,34 +450,56 @@ def _same_page(attempt: CheckoutAttempt) -> PayPage:
 def _page(attempt_id: str, *, may_open: bool = True) -> PayPage:
     """The payment page of an open attempt; opened at Stripe if that has not been answered yet
     (``may_open`` False: Stripe was silent a moment ago, do not let the shopper wait again)."""
-    with reading() as session:
-        leg = session.scalar(
-            select(StripeLeg)
-            .where(StripeLeg.attempt_id == attempt_id, StripeLeg.is_ours)
-            .order_by(StripeLeg.id.desc())
-        )
-    assert leg is not None
-    if leg.state == LegState.CREATING:
-        if not may_open:
-            raise StripeUnavailable(UNREACHED)
-        leg = legs.resolve(leg) or _latest(leg.id)
-    if leg.state == LegState.REFUSED:
+    doors = _doors(attempt_id)
+    for kind, door in doors.items():
+        if door.state == LegState.CREATING:
+            if not may_open:
+                raise StripeUnavailable(UNREACHED)
+            doors[kind] = legs.resolve(door) or _latest(door.id)
+    if any(door.state == LegState.REFUSED for door in doors.values()):
         settle.settle(attempt_id, CHECKOUT)  # gives stock and lines back
         raise StripeRefused(
             "The payment service did not accept this order. Nothing was charged, and your basket "
             "is kept."
         )
-    if leg.state in (LegState.COMPLETE, LegState.PROCESSING):
-        raise AlreadyPaid(attempt_id)
-    if leg.state != LegState.OPEN or not (leg.url or leg.client_secret):
+    usable = {
+        kind: door
+        for kind, door in doors.items()
+        if door.state == LegState.OPEN and (door.url or door.client_secret)
+    }
+    if not usable:
+        under_way = (LegState.COMPLETE, LegState.PROCESSING)
+        if all(door.state in under_way for door in doors.values()):
+            raise AlreadyPaid(attempt_id)
         raise CheckoutEnded
+    saves, pays = usable.get(legs.SAVES_CARD), usable.get(legs.PAYS_ONCE)
+    whole = usable.get(legs.PAYS_ALL)
+    paid = whole or pays
     return PayPage(
         attempt_id,
-        leg.url,
-        leg.client_secret,
-        session_id=leg.session_id,
-        payment_intent=None if leg.session_id else leg.stripe_id,
+        paid.url if paid else None,
+        paid.client_secret if paid else None,
+        saves.client_secret if saves else None,
+        session_id=whole.session_id if whole else None,
+        payment_intent=pays.stripe_id if pays else None,
     )
+
+
+def _doors(attempt_id: str) -> dict[str, StripeLeg]:
+    """What an attempt can be paid through now, by kind: the legs of its newest opening."""
+    with reading() as session:
+        ours = session.scalars(
+            select(StripeLeg)
+            .where(
+                StripeLeg.attempt_id == attempt_id,
+                StripeLeg.is_ours,
+                StripeLeg.kind != legs.PAYS_FIRST,
+            )
+            .order_by(StripeLeg.id)
+        ).all()
+    newest = ours[-1]
+    kinds = (legs.PAYS_ALL,) if newest.kind == legs.PAYS_ALL else (legs.SAVES_CARD, legs.PAYS_ONCE)
+    return {leg.kind: leg for leg in ours if leg.kind in kinds}
 
 
 def _latest(leg_id: int) -> StripeLeg:

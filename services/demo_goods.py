@@ -15,8 +15,11 @@ def _good(
     prices: tuple[int, int, int],
     units: int,
     description: str,
+    *,
+    every: str | None = None,
+    trial_days: int = 0,
 ) -> dict[str, Any]:
-    """``prices`` are eur, usd, jpy in minor units."""
+    """``prices`` are eur, usd, jpy in minor units; with ``every``, an interval, for each time."""
     return {
         "sku": sku,
         "slug": slug,
@@ -27,6 +30,8 @@ def _good(
         "prices": dict(zip(("eur", "usd", "jpy"), prices, strict=True)),
         "units": units,
         "description": description,
+        "interval": every,
+        "trial_days": trial_days,
     }
 
 
@@ -67,4 +72,12 @@ GOODS = (
     _good("CDL-BEE-20", "beeswax-candle", "Beeswax candle", "20 cm, pair", "Home", "candle",
           (1400, 1500, 2300), 90,
           "Smells of honey before it is lit. Burns for seven hours and does not drip."),
+    _good("COF-SUB-M", "monthly-coffee", "Monthly coffee", "250 g, whole, to your door", "Kitchen",
+          "coffee-monthly", (1200, 1300, 1900), 200,
+          "What we roasted that Tuesday, and a note that says who grew it. A new one each month.",
+          every="month"),
+    _good("PRT-CLB-M", "print-club", "Print club", "One small print a month", "Home",
+          "print-club", (900, 990, 1500), 100,
+          "A5 on cotton paper, drawn for the month and pressed once. Enough for a wall by winter.",
+          every="month", trial_days=14),
 )  # fmt: skip

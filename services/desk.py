@@ -10,8 +10,10 @@ from datetime import timedelta
 from typing import Any
 
 from flask import current_app
+from sqlalchemy import select
 
 from domain import facts as known
+from domain import plans
 from domain.clock import now
 from domain.errors import ShopError
 from domain.facts import Fact, LegState
@@ -20,18 +22,21 @@ from domain.strategies import Moment
 from domain.transitions import (
     SETTLING,
     Effect,
+    LineState,
     Move,
     Outcome,
     PaymentStatus,
     Status,
     decide,
+    is_confirmed,
     judge,
     judge_refunds,
+    line_state,
     payment_status,
 )
 from extensions import db
-from models import CheckoutAttempt, Order, Payment, StripeLeg, User
-from services import attempts, history, legs, outbox, refunds, stock
+from models import CheckoutAttempt, Order, OrderItem, Payment, StripeLeg, Subscription, User
+from services import attempts, history, legs, outbox, plan_rows, refunds, stock
 from services.causes import Cause
 from services.exceptions import open_exception
 
@@ -39,15 +44,19 @@ _ROLES = {
     "settles": "which settles the order",
     "surplus": "which is too much: the order was already paid",
     "mismatch": "which is not what was due",
+    "renewal": "which renews a subscription",
 }
+# Whose stock is still set aside once the order is confirmed, and whose is free again.
+_HELD = (LineState.PENDING, LineState.PAST_DUE)
+_TOLD = {LineState.NOT_STARTED: "not_started", LineState.ENDED: "subscription_ended"}
 
 
 class SnapshotMissing(Exception):
     """Money came for an attempt whose person is forgotten, and its order is yet to be made."""
 
-    def __init__(self, payment_intent: str | None) -> None:
+    def __init__(self, payment_intent: str | None, subscription: str | None) -> None:
         super().__init__(payment_intent)
-        self.payment_intent = payment_intent
+        self.payment_intent, self.subscription = payment_intent, subscription
 
 
 class Desk:
@@ -59,15 +68,20 @@ class Desk:
         self.cancelling = cancelling
         self.order: Order | None = attempts.order_of(attempt.id)
         self.legs = attempts.legs_of(attempt.id)
+        self.due = legs.due_now(attempt)
+        self.recurring = plans.recurring(attempt.lines)
+        self.plans: list[Subscription] = plan_rows.of(attempt.id) if self.recurring else []
         self.payments = attempts.payments_of(attempt.id)
         self.refunded = refunds.sum_of([p.payment_intent for p in self.payments if _settles(p)])
         self.changed = False
-        self.owed_stock: Callable[[list[stock.Line]], None] | None = None
+        self.stock_moves: list[tuple[Callable[[list[stock.Line]], None], stock.Line]] = []
 
-    def is_overtaken(self, versions: dict[int, int]) -> bool:
+    def is_overtaken(self, versions: dict[int, int], plans_seen: dict[int, int] | None) -> bool:
         """A mirror may be applied only to the row that it was taken of."""
         now_there = {leg.id: leg.version for leg in self.legs}
-        return any(now_there.get(leg_id) != version for leg_id, version in versions.items())
+        if any(now_there.get(leg_id) != version for leg_id, version in versions.items()):
+            return True
+        return plans_seen is not None and plans_seen != {p.id: p.version for p in self.plans}
 
     # -- facts
 
@@ -81,6 +95,8 @@ class Desk:
                 self._take_ending(fact)
             case known.LegSeen():
                 self._take_mirror(fact)
+            case known.SubscriptionSeen():
+                self._take_subscription(fact)
             case known.RefundSeen():
                 if refunds.record(fact, self.attempt.id):
                     self.changed = True
@@ -91,19 +107,23 @@ class Desk:
                     settling = [p.payment_intent for p in self.payments if _settles(p)]
                     self.refunded = refunds.sum_of(settling)
 
-    def _is_ours(self, fact: known.PaymentSucceeded | known.LegEnded | known.LegSeen) -> bool:
+    def _is_ours(
+        self,
+        fact: known.PaymentSucceeded | known.LegEnded | known.LegSeen | known.SubscriptionSeen,
+    ) -> bool:
         """The object must name this attempt, be no other attempt's leg, and Stripe's customer must
         be this shopper's."""
         said, customer = fact.origin.attempt_id, fact.origin.customer_id
         if fact.leg_id and not self._leg(fact.leg_id):
             said = attempts.owner_of_leg(fact.leg_id) or said
-        expected = None
-        if customer and self.attempt.user_id:
+        expected = self.attempt.stripe_customer if self.attempt.payment_ui == "elements" else None
+        if customer and self.attempt.user_id and expected is None:
             user = db.session.get(User, self.attempt.user_id)
             expected = user.stripe_customer_id if user else None
         if (said in (None, self.attempt.id)) and (expected is None or customer == expected):
             return True
-        object_id = fact.payment_intent or fact.leg_id or "unknown"
+        intent = getattr(fact, "payment_intent", None)
+        object_id = str(intent or fact.leg_id or getattr(fact, "subscription_id", "unknown"))
         self._raise(
             "owner_mismatch",
             object_id,
@@ -120,13 +140,16 @@ class Desk:
             self._ignored(f"{fact.payment_intent} is already recorded: one payment, told twice")
             return
         leg = self._leg(fact.leg_id) or self._leg_of_intent(fact.payment_intent)
+        role, part = self._purpose(fact, leg)
         payment = Payment(
             payment_intent=fact.payment_intent,
             attempt_id=self.attempt.id,
             leg_id=leg.id if leg else None,
             amount=fact.amount,
             currency=fact.currency,
-            role=self._role(fact),
+            role=role,
+            part=part,
+            invoice=fact.invoice,
             method=fact.method,
             charge_id=fact.charge_id,
             lane=self.cause.lane,
@@ -139,20 +162,48 @@ class Desk:
         self.changed = True
         took = f"{display(fact.amount, fact.currency)} by {fact.payment_intent}"
         history.noted(self.attempt.id, "payment", self.cause, f"{took}, {_ROLES[payment.role]}")
+        if role == "renewal":
+            outbox.owe("renewed", fact.payment_intent, order_id=self.attempt.id)
 
-    def _role(self, fact: known.PaymentSucceeded) -> str:
-        """What this money is for. Amount and currency must match to the minor unit (rule R8)."""
-        if not amount_matches(fact, self.attempt):
+    def _purpose(self, fact: known.PaymentSucceeded, leg: StripeLeg | None) -> tuple[str, str]:
+        """What this money is for: its role, and the part of the checkout that it pays for."""
+        if fact.renews:
+            renewed = [row.part for row in self.plans if row.stripe_id == fact.subscription]
+            return "renewal", renewed[0] if renewed else plans.ONCE
+        part, due, pays_for = self._meant(fact, leg)
+        return self._role(fact, due, pays_for), part
+
+    def _meant(
+        self, fact: known.PaymentSucceeded, leg: StripeLeg | None
+    ) -> tuple[str, int, set[str]]:
+        """The part that a payment is for, what was due for it, and all parts that it pays for: one
+        line that recurs, what is bought once, or everything."""
+        if leg and leg.kind == legs.PAYS_FIRST:
+            return leg.part, self.due[leg.part], {leg.part}
+        kind = leg.kind if leg else self._kind_of_stray(fact)
+        if kind == legs.PAYS_ONCE:
+            return plans.ONCE, self.due.get(plans.ONCE, 0), {plans.ONCE}
+        return plans.ONCE, self.attempt.total, set(self.due)
+
+    def _kind_of_stray(self, fact: known.PaymentSucceeded) -> str:
+        """Of a payment that came through no leg of ours: a session pays for everything."""
+        is_intent = fact.leg_id is None and fact.invoice is None
+        on_our_page = self.attempt.payment_ui == "elements"
+        return legs.PAYS_ONCE if is_intent and on_our_page else legs.PAYS_ALL
+
+    def _role(self, fact: known.PaymentSucceeded, due: int, pays_for: set[str]) -> str:
+        """Amount and currency must match to the minor unit (rule R8)."""
+        if (fact.amount, fact.currency) != (due, self.attempt.currency):
             self._raise(
                 "amount_mismatch",
                 fact.payment_intent,
                 f"Paid {display(fact.amount, fact.currency)}, due "
-                f"{display(self.attempt.total, self.attempt.currency)}. The order is not paid.",
+                f"{display(due, self.attempt.currency)}. The order is not paid.",
                 fact.amount,
                 fact.currency,
             )
             return "mismatch"
-        if self._settling():
+        if pays_for & self._paid_for():
             self._raise(
                 "duplicate_payment",
                 fact.payment_intent,
@@ -162,8 +213,34 @@ class Desk:
                 fact.currency,
             )
             refunds.owe(fact.payment_intent, self.attempt.id, "paid twice")
+            if fact.subscription:  # it must not renew what was paid twice
+                self._owe_end(fact.subscription)
             return "surplus"
         return "settles"
+
+    def _paid_for(self) -> set[str]:
+        """The parts of the checkout that are paid for."""
+        found: set[str] = set()
+        for payment in filter(_settles, self.payments):
+            leg = next((leg for leg in self.legs if leg.id == payment.leg_id), None)
+            kind = leg.kind if leg and payment.leg_id else None
+            if payment.part or kind == legs.PAYS_ONCE:
+                found.add(payment.part)
+            else:
+                found |= set(self.due)
+        return found
+
+    def _covered(self) -> set[str]:
+        """The parts that are paid for, or complete with nothing to pay."""
+        found = self._paid_for()
+        for leg in self.legs:
+            if leg.state != LegState.COMPLETE:
+                continue
+            if leg.kind == legs.PAYS_ALL and self.attempt.total == 0:
+                found |= set(self.due)
+            elif leg.kind == legs.PAYS_FIRST and self.due.get(leg.part) == 0:
+                found.add(leg.part)
+        return found
 
     def _take_ending(self, fact: known.LegEnded) -> None:
         leg = self._leg(fact.leg_id) or self._adopt(fact)
@@ -189,6 +266,52 @@ class Desk:
             leg.failure = fact.failure
             self._set_leg(leg, fact.state)
 
+    def _take_subscription(self, fact: known.SubscriptionSeen) -> None:
+        leg = self._leg(fact.leg_id)
+        if leg and leg.state == LegState.FAILED and fact.status not in plan_rows.ENDED:
+            self._owe_end(fact.subscription_id)  # nobody will pay for it any more
+        rows = [row for row in self.plans if row.stripe_id == fact.subscription_id]
+        rows = rows or self._new_plans(fact, leg)
+        for row, item in plan_rows.paired(rows, fact.items):
+            was = row.status
+            if not plan_rows.show(row, fact, item):
+                continue
+            self.changed = True
+            if was != row.status:
+                history.noted(
+                    self.attempt.id,
+                    "plan",
+                    self.cause,
+                    f"{row.title}: {was or 'new'} → {row.status}",
+                )
+        if rows and fact.pay_url and fact.latest_invoice:
+            outbox.owe("past_due", fact.latest_invoice, order_id=self.attempt.id)
+        if rows and fact.status == "canceled":
+            outbox.owe("subscription_ended", fact.subscription_id, order_id=self.attempt.id)
+
+    def _new_plans(self, fact: known.SubscriptionSeen, leg: StripeLeg | None) -> list[Subscription]:
+        """Rows for a subscription that is seen for the first time: for the line whose first invoice
+        led to it, or for all lines of its session. A second one for a line that has one is ended.
+        """
+        if leg is None or leg.state == LegState.FAILED:
+            return []
+        made = []
+        for line in self.recurring:
+            if leg.kind == legs.PAYS_FIRST and leg.part != line["sku"]:
+                continue
+            row = next((row for row in self.plans if row.part == line["sku"]), None)
+            if row and row.status not in plan_rows.ENDED:
+                self._owe_end(fact.subscription_id)
+                return []
+            if row is None:
+                row = plan_rows.new(self.attempt, line)
+                self.plans.append(row)
+            made.append(row)
+        return made
+
+    def _owe_end(self, subscription_id: str) -> None:
+        outbox.owe("end_subscription", subscription_id, order_id=self.attempt.id)
+
     def _set_leg(self, leg: StripeLeg, state: LegState) -> None:
         leg.state = state
         leg.version += 1
@@ -202,12 +325,13 @@ class Desk:
 
     def _adopt(self, fact: known.LegEnded) -> StripeLeg | None:
         """A session that carries our metadata but is in no row: the answer to our call was lost,
-        or somebody else opened it. An intent's own ending is no leg of a hosted checkout."""
-        if fact.origin.attempt_id != self.attempt.id or fact.leg_id == fact.payment_intent:
+        or somebody else opened it. What else ends without a row is no leg of this checkout."""
+        if fact.origin.attempt_id != self.attempt.id or not fact.leg_id.startswith("cs_"):
             return None
         leg = None
         if fact.origin.by_us:
-            leg = next((leg for leg in self.legs if leg.state == LegState.CREATING), None)
+            asked = [leg for leg in self.legs if leg.kind == legs.PAYS_ALL]
+            leg = next((leg for leg in asked if leg.state == LegState.CREATING), None)
         if leg is None:
             leg = StripeLeg(
                 attempt_id=self.attempt.id,
@@ -229,9 +353,9 @@ class Desk:
     def conclude(self, *, verbose: bool) -> None:
         """Let the table say what the rows amount to, and do what it owes."""
         was_confirmed = self.attempt.state == "settled"
+        self._owe_subscriptions()
         outcome = judge(
-            due=self.attempt.total,
-            settled_amount=self._settling(),
+            confirmed=is_confirmed(self.due, self._covered()),
             legs=[leg.view for leg in self.legs],
             cancelling=self.cancelling,
         )
@@ -240,6 +364,7 @@ class Desk:
         self._decide(outcome, verbose)
         if self.attempt.state == "settled" and not was_confirmed:  # told of both at once
             self._decide(self._judge_refunds(), verbose)
+        self._settle_lines()
         self._park()
         self._show()
 
@@ -248,6 +373,7 @@ class Desk:
             Status(self.attempt.status),
             settled_amount=self._settling() or 0,
             refunded=self.refunded,
+            goes_on=plan_rows.runs(self.plans),
         )
 
     def _decide(self, outcome: Outcome | None, verbose: bool) -> None:
@@ -257,6 +383,74 @@ class Desk:
                 self._move(outcome, decision)
             elif verbose and not self.changed:
                 self._ignored(decision.why)
+
+    def _owe_subscriptions(self) -> None:
+        """A saved card begins the subscriptions of its lines, once the rest is paid. They are legs
+        like any other, due now; an effect of the outbox asks Stripe for them."""
+        setup = self._setup()
+        waits = setup is None or setup.state != LegState.COMPLETE or self.cancelling
+        if waits or self.attempt.state == "closed" or self.attempt.payment_ui != "elements":
+            return
+        assert setup is not None
+        covered = self._covered()
+        if plans.ONCE in self.due and plans.ONCE not in covered:
+            return
+        for line in self.recurring:
+            part = line["sku"]
+            tries = sum(leg.kind == legs.PAYS_FIRST and leg.part == part for leg in self.legs)
+            if part in covered or self._first_invoice(part):
+                continue
+            leg = legs.first_invoice(self.attempt, line, setup, tries)
+            db.session.add(leg)
+            self.legs.append(leg)
+            self.changed = True
+            if self.attempt.state == "open":
+                self.attempt.deadline = max(self.attempt.deadline, leg.deadline)
+            key = (leg.idempotency_key or "").removeprefix("subscription:")
+            outbox.owe("subscription", key, order_id=self.attempt.id, part=part)
+
+    def _setup(self) -> StripeLeg | None:
+        """The newest leg that saves a card."""
+        return next((leg for leg in reversed(self.legs) if leg.kind == legs.SAVES_CARD), None)
+
+    def _first_invoice(self, part: str) -> StripeLeg | None:
+        """The leg that pays for a line that recurs, with the card that was saved last."""
+        for leg in reversed(self.legs):
+            if leg.kind == legs.SAVES_CARD:
+                return None
+            if leg.kind == legs.PAYS_FIRST and leg.part == part:
+                return leg
+        return None
+
+    def _settle_lines(self) -> None:
+        """Once the order is confirmed each line that recurs goes its own way, and its stock with
+        it: sold when its first amount is paid, free again when it never will be."""
+        if self.attempt.state != "settled" or not self.recurring:
+            return
+        db.session.flush()  # items that are new in this very transaction
+        covered, setup = self._covered(), self._setup()
+        lines = {line["sku"]: line for line in self.recurring}
+        items = db.session.scalars(select(OrderItem).where(OrderItem.order_id == self.attempt.id))
+        for item in [item for item in items if item.plan and item.state in _HELD]:
+            invoice = self._first_invoice(item.sku)
+            state = line_state(
+                covered=item.sku in covered,
+                setup=LegState(setup.state) if setup else None,
+                invoice=LegState(invoice.state) if invoice else None,
+            )
+            if state == item.state:
+                continue
+            if state not in _HELD:
+                move = stock.sell if state is LineState.ACTIVE else stock.release
+                self.stock_moves.append((move, dict(lines[item.sku])))
+            history.noted(
+                self.attempt.id, "plan", self.cause, f"{item.title}: {item.state} → {state}"
+            )
+            item.state = state
+            self.changed = True
+            if state in _TOLD:
+                key = f"{self.attempt.id}:{item.sku}"
+                outbox.owe(_TOLD[state], key, order_id=self.attempt.id, part=item.sku)
 
     def _park(self) -> None:
         """Out of the shopper's hands: the bank, or a person here, decides. Meanwhile the shopper
@@ -286,7 +480,9 @@ class Desk:
         previous = [leg for leg in self.legs if leg.is_ours][-1]
         if previous.id != leg_id or not all(LegState(leg.state).is_final for leg in self.legs):
             return False
-        is_done = any(leg.state == LegState.COMPLETE for leg in self.legs)  # or nothing was due
+        is_done = any(  # or nothing was due
+            leg.state == LegState.COMPLETE for leg in self.legs if leg.kind != legs.SAVES_CARD
+        )
         if self.payments or is_done or self.attempt.purged_at:
             return False
         if payment_ui and self.attempt.state != "open":
@@ -298,17 +494,17 @@ class Desk:
             attempts.take_lines_again(self.attempt, self.cause)
             self.attempt.status, self.attempt.state, self.attempt.hold = decision.to, "open", "held"
             self.attempt.closed_at = None
-            self.owed_stock = stock.hold
+            self.stock_moves += [(stock.hold, line) for line in self.attempt.lines]
             history.moved(self.attempt.id, before, decision.to, self.cause, str(Outcome.RETRIED))
         elif self.attempt.state != "open":
             return False
         self._unpark()
         db.session.flush()  # the old leg gives up its place in the index before the new one comes
         self.attempt.payment_ui = payment_ui or self.attempt.payment_ui
-        leg = legs.draft(self.attempt, len(self.legs) + 1, previous=previous)
-        db.session.add(leg)
-        self.legs.append(leg)
-        self.attempt.deadline = leg.deadline
+        opened = legs.opening(self.attempt, self.legs)
+        db.session.add_all(opened)
+        self.legs += opened
+        self.attempt.deadline = opened[0].deadline
         self.attempt.next_look_at = now() + timedelta(seconds=_settings().reconcile_seconds)
         self.changed = True
         history.noted(
@@ -324,7 +520,8 @@ class Desk:
             return
         if outcome is Outcome.PAID:
             if self.order is None and self.attempt.purged_at:
-                raise SnapshotMissing(next((p.payment_intent for p in self.payments), None))
+                paid = next((p.payment_intent for p in self.payments), None)
+                raise SnapshotMissing(paid, next((row.stripe_id for row in self.plans), None))
             self.order = attempts.reach(self.attempt, Moment.PAYMENT, self.cause, self.order)
         before = Status(self.attempt.status)
         self.attempt.status = move.to
@@ -339,7 +536,8 @@ class Desk:
 
     def _confirm(self) -> None:
         assert self.order is not None
-        paid = next((p for p in self.payments if _settles(p)), None)
+        settling = sorted(filter(_settles, self.payments), key=lambda p: p.part != plans.ONCE)
+        paid = next(iter(settling), None)
         self.order.payment_intent = paid.payment_intent if paid else None
         self.order.paid_at = self.order.locked_at = now()
         self.order.paid_lane = self.cause.lane
@@ -371,6 +569,9 @@ class Desk:
                 )
                 if _settings().late_payment == "refund":
                     refunds.owe(payment.payment_intent, self.attempt.id, "paid too late")
+        for row in self.plans:
+            if row.status not in plan_rows.ENDED:  # it must not renew what cannot be filled
+                self._owe_end(row.stripe_id)
         return False
 
     def _show(self) -> None:
@@ -431,11 +632,13 @@ class Desk:
     def release_stock(self) -> None:
         if self.attempt.hold == "held":
             self.attempt.hold = "released"
-            self.owed_stock = stock.release
+            self.stock_moves += [(stock.release, line) for line in self.attempt.lines]
 
     def sell_stock(self) -> None:
+        """What recurs stays held until its own first payment is decided."""
         self.attempt.hold = "sold"
-        self.owed_stock = stock.sell
+        once = [line for line in self.attempt.lines if not plans.recurs(line)]
+        self.stock_moves += [(stock.sell, line) for line in once]
 
     def return_lines(self) -> None:
         attempts.return_lines(self.attempt)
@@ -454,11 +657,6 @@ def _settings() -> Any:
 
 def _settles(payment: Payment) -> bool:
     return payment.role == "settles"
-
-
-def amount_matches(fact: known.PaymentSucceeded, attempt: CheckoutAttempt) -> bool:
-    """Whether exactly what is due was paid, in its currency."""
-    return fact.amount == attempt.total and fact.currency == attempt.currency
 
 
 EFFECTS = {

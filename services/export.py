@@ -30,6 +30,7 @@ from models import (
     StockMovement,
     StripeEvent,
     StripeLeg,
+    Subscription,
 )
 from services.cells import guarded
 
@@ -146,6 +147,13 @@ def _refunds() -> Iterator[Row]:
     )
 
 
+def _subscriptions() -> Iterator[Row]:
+    s = Subscription
+    yield from _rows(
+        s, stripe_id=s.stripe_id, attempt=s.checkout_attempt_id, part=s.part, status=s.status
+    )
+
+
 def _shipments() -> Iterator[Row]:
     s = Shipment
     yield from _rows(
@@ -224,6 +232,7 @@ KINDS = {
     "leg": _legs,
     "payment": _payments,
     "refund": _refunds,
+    "subscription": _subscriptions,
     "shipment": _shipments,
     "exception": _exceptions,
     "stock": _stock,

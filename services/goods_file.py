@@ -3,6 +3,9 @@
 Columns: ``sku`` and ``title`` are needed; ``slug, subtitle, description, category, picture,
 active`` may be there; a column ``price_eur`` (``price_usd`` …) holds a price as people write it;
 ``units`` is what a new product starts with, ``received`` what has come in of one that exists.
+What is bought again and again has an ``interval`` (day, week, month, year) and may have an
+``interval_count`` (every so many of them) and ``trial_days``. An empty ``interval`` makes it
+something that is bought once. A checkout that is under way keeps what it began with.
 What ``write`` writes changes nothing when it is read again.
 """
 
@@ -13,7 +16,7 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
@@ -23,6 +26,7 @@ from sqlalchemy import select
 
 from domain.errors import Conflict, ShopError
 from domain.money import LARGEST_AMOUNT, exponent, plain
+from domain.plans import INTERVALS
 from extensions import atomic, db, reading
 from models import AuditEntry, Product, StockMovement
 from services.catalogue import CURRENCIES
@@ -30,7 +34,11 @@ from services.cells import bare, guarded
 
 TEXTS = {"title": 120, "subtitle": 160, "description": 4000, "category": 60, "picture": 60}
 NUMBERS = ("units", "received")
-KNOWN = {"sku", "slug", "active", *TEXTS, *NUMBERS}
+PLAN = ("interval", "interval_count", "trial_days")
+KNOWN = {"sku", "slug", "active", *TEXTS, *NUMBERS, *PLAN}
+# Stripe takes three years at most (POST /v1/prices, recurring.interval_count); 52 is our own limit.
+MOST_OF_AN_INTERVAL = {"day": 52, "week": 52, "month": 36, "year": 3}
+MOST_TRIAL_DAYS = 730  # Stripe's limit
 PRICE = re.compile(r"price_([a-z]{3})")
 MOST_UNITS = 1_000_000
 CHUNK = 1000  # products locked by one statement; a database takes so many parameters and no more
@@ -121,7 +129,7 @@ def write() -> Iterator[str]:
         prices = product.prices
         yield _line(
             [
-                *(_cell(getattr(product, name)) for name in columns()),
+                *(_cell(product, name) for name in columns()),
                 *(plain(prices[c], c) if c in prices else "" for c in currencies),
                 str(product.on_hand),
                 "0",
@@ -248,7 +256,10 @@ def _line(cells: list[str]) -> str:
     return out.getvalue()
 
 
-def _cell(value: Any) -> str:
+def _cell(product: Product, name: str) -> str:
+    value = getattr(product, name)
+    if name in PLAN and not product.interval:
+        return ""  # what is bought once has no number of intervals
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "" if value is None else str(value)
@@ -345,15 +356,49 @@ def _read_row(given: dict[str, str], line: int, problems: list[str]) -> dict[str
     row["prices"] = prices
     for name in NUMBERS:
         text = given.get(name) or "0"
-        if not (text.isascii() and text.isdigit() and len(text) <= 9 and int(text) <= MOST_UNITS):
+        if not _is_whole(text, 0, MOST_UNITS):
             wrong(f"{name} is a whole number from 0 to {MOST_UNITS:,}, not {text[:40]!r}")
             text = "0"
         row[name] = int(text)
+    row |= _read_plan(given, wrong)
     if "active" in given:
         if given["active"].lower() not in _YES | _NO:
             wrong(f"active is yes or no, not {given['active'][:40]!r}")
         row["active"] = given["active"].lower() in _YES
     return row
+
+
+def _read_plan(given: dict[str, str], wrong: Callable[[str], None]) -> dict[str, Any]:
+    """How it recurs; nothing if the row does not speak of it."""
+    interval, count, trial = (given.get(name, "") for name in PLAN)
+    if not interval:
+        for name in PLAN[1:]:
+            if given.get(name):
+                wrong(f"{name} needs an interval beside it: {', '.join(INTERVALS)}")
+        once = {"interval": None, "interval_count": 1, "trial_days": 0}
+        return once if "interval" in given else {}
+    most = MOST_OF_AN_INTERVAL.get(interval.lower())
+    if most is None:
+        wrong(f"interval is one of {', '.join(INTERVALS)}, not {interval[:40]!r}")
+        return {}
+    if not _is_whole(count or "1", 1, most):
+        wrong(
+            f"interval_count is a whole number from 1 to {most} for the interval "
+            f"{interval.lower()}, not {count[:40]!r}"
+        )
+        return {}
+    if not _is_whole(trial or "0", 0, MOST_TRIAL_DAYS):
+        wrong(f"trial_days is a whole number from 0 to {MOST_TRIAL_DAYS}, not {trial[:40]!r}")
+        return {}
+    return {
+        "interval": interval.lower(),
+        "interval_count": int(count or 1),
+        "trial_days": int(trial or 0),
+    }
+
+
+def _is_whole(text: str, least: int, most: int) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 10 and least <= int(text) <= most
 
 
 def _minor(text: str, currency: str) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -11,8 +12,8 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from domain.clock import now
-from domain.errors import CannotStore, StripeBusy, StripeUnavailable
-from domain.facts import News
+from domain.errors import CannotStore, StripeBusy, StripeMissing, StripeUnavailable
+from domain.facts import LegEnded, News, PaymentSucceeded
 from domain.money import display
 from extensions import (
     HungJob,
@@ -24,10 +25,10 @@ from extensions import (
     reading,
     retrying,
 )
-from gateway import facts
-from gateway.client import VerifiedEvent
+from gateway import current_gateway, facts
+from gateway.webhooks import VerifiedEvent
 from models import Payment, StripeEvent, StripeLeg
-from services import rebuild, settle
+from services import attempts, plan_rows, rebuild, settle
 from services.causes import Cause
 from services.exceptions import open_exception, resolve
 
@@ -147,6 +148,7 @@ def _apply(news: News, lane: str) -> None:
     if news.ignored:
         _close(news, "ignored", news.ignored)
         return
+    news = told(news)
     if take(news, Cause(lane, event_id=news.event_id)):
         return
     if tell_unmatched(news):
@@ -167,10 +169,23 @@ def take(news: News, cause: Cause) -> str | None:
     if settle.settle(attempt_id, cause, news=news):
         return attempt_id
     paid = news.payment
-    if paid and rebuild.attempt(attempt_id, paid.payment_intent, cause):
+    if paid and rebuild.attempt(attempt_id, paid, cause):
         settle.settle(attempt_id, cause, news=news)
         return attempt_id
     return None
+
+
+def told(news: News) -> News:
+    """The same news with what has to be read afresh for it, where no attempt of ours will do so:
+    its money, if any. Raises the Stripe errors."""
+    if news.reads is None or attempts.exists(attempt_of(news)):
+        return news
+    try:
+        facts_ = current_gateway().read(*news.reads)
+    except StripeMissing:
+        return news
+    final = tuple(fact for fact in facts_ if isinstance(fact, (PaymentSucceeded, LegEnded)))
+    return replace(news, facts=news.facts + final, reads=None)
 
 
 def attempt_of(news: News) -> str | None:
@@ -182,6 +197,7 @@ def attempt_of(news: News) -> str | None:
             owner = session.scalar(
                 select(StripeLeg.attempt_id).where(StripeLeg.stripe_id == news.object_id)
             )
+            owner = owner or plan_rows.attempt_of(news.object_id)
             if owner:
                 return owner
         return session.scalar(

@@ -8,6 +8,8 @@ key is used only when nothing is there.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,17 +17,21 @@ import structlog
 from flask import current_app
 from sqlalchemy import select, update
 
+from domain import plans
 from domain.clock import now
 from domain.errors import StripeRefused, StripeReplayedFailure
 from domain.facts import LegState
 from extensions import atomic, reading, retrying
 from gateway import current_gateway, parameters
-from gateway.client import OpenedLeg
-from models import CheckoutAttempt, StripeLeg
+from gateway.doors import OpenedLeg
+from models import CheckoutAttempt, StripeLeg, User
 
 log = structlog.get_logger()
 
 KEY_LIVES = timedelta(hours=24)  # docs.stripe.com/api/idempotent_requests: "at least 24 hours"
+
+
+_CREATING = StripeLeg.state == LegState.CREATING
 
 
 def idempotency_key(attempt_id: str, number: int, generation: int = 1) -> str:
@@ -33,29 +39,77 @@ def idempotency_key(attempt_id: str, number: int, generation: int = 1) -> str:
     return f"{attempt_id}:leg{number}:g{generation}"
 
 
-KINDS = {"hosted": "session", "embedded": "session", "elements": "payment_intent"}
+# Kinds of legs, by what they do for an attempt: pay for all of it, for what is bought once, save a
+# card for what recurs, pay the first amount of one line that recurs.
+PAYS_ALL, PAYS_ONCE, SAVES_CARD, PAYS_FIRST = "session", "payment_intent", "setup_intent", "invoice"
+FIRST_INVOICE_PAYABLE = timedelta(hours=23)  # then Stripe voids it and ends its subscription
 
 
-def draft(attempt: CheckoutAttempt, number: int, previous: StripeLeg | None = None) -> StripeLeg:
-    """The row of an attempt's next leg, for the way that it is to be paid, with a deadline of its
-    own and exactly what Stripe will be asked for. Writing it is the caller's transaction."""
+def opening(attempt: CheckoutAttempt, older: list[StripeLeg]) -> list[StripeLeg]:
+    """The rows of the legs through which an attempt is to be paid next, for the way that it is to
+    be paid, with a deadline of their own and exactly what Stripe will be asked for. ``older`` are
+    those it had. Writing them is the caller's transaction."""
     settings = current_app.extensions["settings"]
     deadline = now() + timedelta(minutes=settings.checkout_ttl_minutes)
-    kind = KINDS[attempt.payment_ui]
+    kinds = [PAYS_ALL]
+    if attempt.payment_ui == "elements":
+        recurs = bool(plans.recurring(attempt.lines))
+        kinds = [SAVES_CARD] * recurs + [PAYS_ONCE] * (plans.ONCE in due_now(attempt))
+    previous = next((leg for leg in reversed(older) if leg.is_ours), None)
+    return [
+        _row(
+            attempt,
+            kind,
+            amount=_AMOUNTS[kind](attempt),
+            deadline=deadline,
+            key=idempotency_key(attempt.id, len(older) + place),
+            parameters=_PARAMETERS[kind](attempt, deadline, settings.public_origin),
+            previous_id=previous.id if previous else None,
+            asked_at=now(),
+        )
+        for place, kind in enumerate(kinds, 1)
+    ]
+
+
+def first_invoice(
+    attempt: CheckoutAttempt, line: plans.Line, setup: StripeLeg, tries: int
+) -> StripeLeg:
+    """The row of the subscription that a line owes, once the card for it is saved. It is not asked
+    for yet: until then it can be dropped. ``tries`` is how often that was owed before."""
+    assert setup.stripe_id is not None
+    again = f":r{tries}" if tries else ""
+    return _row(
+        attempt,
+        PAYS_FIRST,
+        part=line["sku"],
+        amount=plans.first_amount(line),
+        deadline=now() + FIRST_INVOICE_PAYABLE,
+        key=f"subscription:{attempt.id}:{line['sku']}{again}",
+        parameters=parameters.subscription(
+            attempt_id=attempt.id,
+            line=line,
+            currency=attempt.currency,
+            setup_intent=setup.stripe_id,
+        ),
+    )
+
+
+def due_now(attempt: CheckoutAttempt) -> dict[str, int]:
+    """What was due at first, by part, in minor units."""
+    return plans.due_now(attempt.lines, attempt.shipping)
+
+
+def _row(attempt: CheckoutAttempt, kind: str, *, key: str, **more: Any) -> StripeLeg:
     return StripeLeg(
         attempt_id=attempt.id,
-        amount=attempt.total,
+        kind=kind,
         currency=attempt.currency,
         state=LegState.CREATING,
-        deadline=deadline,
-        previous_id=previous.id if previous else None,
-        idempotency_key=idempotency_key(attempt.id, number),
-        parameters=_PARAMETERS[kind](attempt, deadline, settings.public_origin),
-        asked_at=now(),
+        idempotency_key=key,
         created_at=now(),
         version=1,
         is_ours=True,
-        kind=kind,
+        **more,
     )
 
 
@@ -76,14 +130,23 @@ def _session(attempt: CheckoutAttempt, deadline: datetime, origin: str) -> dict[
 def _intent(attempt: CheckoutAttempt, deadline: datetime, origin: str) -> dict[str, Any]:
     return parameters.payment_intent(
         attempt_id=attempt.id,
-        amount=attempt.total,
+        amount=due_now(attempt)[plans.ONCE],
         currency=attempt.currency,
         contact=attempt.snapshot["contact"],
         address=attempt.snapshot["address"],
     )
 
 
-_PARAMETERS = {"session": _session, "payment_intent": _intent}
+def _setup(attempt: CheckoutAttempt, deadline: datetime, origin: str) -> dict[str, Any]:
+    return parameters.setup_intent(attempt_id=attempt.id)
+
+
+_PARAMETERS = {PAYS_ALL: _session, PAYS_ONCE: _intent, SAVES_CARD: _setup}
+_AMOUNTS: dict[str, Callable[[CheckoutAttempt], int]] = {
+    PAYS_ALL: lambda attempt: attempt.total,
+    PAYS_ONCE: lambda attempt: due_now(attempt)[plans.ONCE],
+    SAVES_CARD: lambda attempt: 0,
+}
 
 
 def resolve(leg: StripeLeg, *, quick: bool = False) -> StripeLeg | None:
@@ -93,6 +156,11 @@ def resolve(leg: StripeLeg, *, quick: bool = False) -> StripeLeg | None:
     Raises StripeUnavailable or StripeBusy when the outcome is still unknown. Safe to repeat, and
     to be done by several at once.
     """
+    if leg.asked_at is None:
+        claimed = _claim(leg.id)
+        if claimed is None:
+            return None
+        leg = claimed
     try:
         opened = _open(leg, quick)
     except StripeRefused as refusal:
@@ -101,12 +169,40 @@ def resolve(leg: StripeLeg, *, quick: bool = False) -> StripeLeg | None:
     return _remember(leg.id, opened) if opened else None
 
 
+@retrying
+def _claim(leg_id: int) -> StripeLeg | None:
+    """From now on this leg may be there at Stripe. None if it was dropped or is resolved."""
+    with atomic() as session:
+        session.execute(
+            update(StripeLeg)
+            .where(StripeLeg.id == leg_id, StripeLeg.asked_at.is_(None), _CREATING)
+            .values(asked_at=now(), version=StripeLeg.version + 1)
+            .execution_options(synchronize_session=False)
+        )
+        return session.scalar(select(StripeLeg).where(StripeLeg.id == leg_id, _CREATING))
+
+
+@retrying
+def drop(leg_id: int) -> bool:
+    """Give up a leg that Stripe was never asked for; says whether it was that."""
+    with atomic() as session:
+        dropped = session.execute(
+            update(StripeLeg)
+            .where(StripeLeg.id == leg_id, StripeLeg.asked_at.is_(None), _CREATING)
+            .values(state=LegState.CANCELED, version=StripeLeg.version + 1)
+            .execution_options(synchronize_session=False)
+        )
+    return bool(dropped.rowcount)  # type: ignore[attr-defined]
+
+
 def _open(leg: StripeLeg, quick: bool) -> OpenedLeg | None:
-    assert leg.parameters is not None and leg.idempotency_key is not None
+    assert leg.idempotency_key is not None
+    assert leg.asked_at is not None
     gateway, kind, key = current_gateway(), leg.kind, leg.idempotency_key
+    wish = _wish(leg)
     if now() - leg.asked_at < KEY_LIVES:
         try:
-            return gateway.open_leg(kind, leg.parameters, key, quick=quick)
+            return gateway.open_leg(kind, wish, key, quick=quick)
         except StripeReplayedFailure:
             log.warning("leg.key_is_spent", attempt=leg.attempt_id)
     with reading() as session:
@@ -118,11 +214,50 @@ def _open(leg: StripeLeg, quick: bool) -> OpenedLeg | None:
     if state != LegState.CREATING:
         return None
     if newer and newer != key:  # somebody else found it spent, searched, and goes on with this one
-        return gateway.open_leg(kind, leg.parameters, newer, quick=quick)
-    found = gateway.find_leg(kind, leg.attempt_id, since=leg.created_at, known=known)
+        return gateway.open_leg(kind, wish, newer, quick=quick)
+    found = gateway.find_leg(kind, wish, leg.attempt_id, since=leg.created_at, known=known)
     if found:
         return found
-    return gateway.open_leg(kind, leg.parameters, _next_generation(leg.id, key))
+    return gateway.open_leg(kind, wish, _next_generation(leg.id, key))
+
+
+def _wish(leg: StripeLeg) -> dict[str, Any]:
+    """What Stripe is asked for: the stored parameters, and whose card it is where one is saved."""
+    assert leg.parameters is not None
+    if leg.kind not in (SAVES_CARD, PAYS_ONCE):
+        return leg.parameters
+    customer = _customer(leg.attempt_id)
+    return {**leg.parameters, "customer": customer} if customer else leg.parameters
+
+
+def _customer(attempt_id: str) -> str | None:
+    """Stripe's customer of a checkout that saves a card, made if there is none yet: always the
+    same one, because the first that is written down stays."""
+    with reading() as session:
+        attempt = session.scalars(
+            select(CheckoutAttempt).where(CheckoutAttempt.id == attempt_id)
+        ).one()
+        user = session.get(User, attempt.user_id) if attempt.user_id else None
+        known = attempt.stripe_customer or (user.stripe_customer_id if user else None)
+        contact = attempt.snapshot.get("contact") or {}
+    if known or not plans.recurring(attempt.lines):
+        return known
+    key = f"customer:{attempt_id}"
+    who = (contact.get("name"), contact.get("email"))
+    try:
+        made = current_gateway().open_customer(*who, key)
+    except StripeReplayedFailure:  # a customer too many does no harm
+        made = current_gateway().open_customer(*who, f"{key}:g2")
+    with atomic() as session:
+        session.execute(
+            update(CheckoutAttempt)
+            .where(CheckoutAttempt.id == attempt_id, CheckoutAttempt.stripe_customer.is_(None))
+            .values(stripe_customer=made)
+            .execution_options(synchronize_session=False)
+        )
+        return session.scalar(
+            select(CheckoutAttempt.stripe_customer).where(CheckoutAttempt.id == attempt_id)
+        )
 
 
 @retrying
@@ -130,7 +265,7 @@ def _remember(leg_id: int, opened: OpenedLeg) -> StripeLeg | None:
     with atomic() as session:
         known = session.execute(
             update(StripeLeg)
-            .where(StripeLeg.id == leg_id, StripeLeg.state == LegState.CREATING)
+            .where(StripeLeg.id == leg_id, _CREATING)
             .values(
                 stripe_id=opened.id,
                 url=opened.url,
@@ -153,7 +288,7 @@ def _refuse(leg_id: int, why: str) -> None:
     with atomic() as session:
         session.execute(
             update(StripeLeg)
-            .where(StripeLeg.id == leg_id, StripeLeg.state == LegState.CREATING)
+            .where(StripeLeg.id == leg_id, _CREATING)
             .values(state=LegState.REFUSED, last_error=why, version=StripeLeg.version + 1)
             .execution_options(synchronize_session=False)
         )
@@ -162,8 +297,9 @@ def _refuse(leg_id: int, why: str) -> None:
 def _next_generation(leg_id: int, spent: str) -> str:
     """Commit a new key before it is used; the search has shown that the spent one made nothing.
     Whoever else has come to the same conclusion uses the same key."""
-    stem, _, generation = spent.rpartition(":g")
-    key = f"{stem}:g{int(generation) + 1}"
+    found = re.fullmatch(r"(.*?)(?::g(\d+))?", spent)
+    assert found is not None
+    key = f"{found[1]}:g{int(found[2] or 1) + 1}"
     with atomic() as session:
         session.execute(
             update(StripeLeg)

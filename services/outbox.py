@@ -43,6 +43,10 @@ MAIL_KINDS = (
     "payment_failed",
     "refunded",
     "shipped",
+    "renewed",
+    "past_due",
+    "subscription_ended",
+    "not_started",
 )
 BUDGET_S = 5  # a job stops itself after this and rings again
 
@@ -50,7 +54,12 @@ Result = dict[str, Any]
 Handler = Callable[[OutboxMessage], Result]
 _handlers: dict[str, Handler] = {}
 # Who carries effects out. They settle and owe in turn, so they are found by name, when needed.
-CARRIERS = ("services.payback", "services.receipts", "services.shipping")
+CARRIERS = (
+    "services.payback",
+    "services.receipts",
+    "services.shipping",
+    "services.subscribing",
+)
 
 
 class Unreachable(Exception):

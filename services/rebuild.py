@@ -15,14 +15,15 @@ import structlog
 from flask import current_app
 from sqlalchemy import select
 
+from domain import plans
 from domain.clock import now
 from domain.delivery import DELIVERIES
 from domain.errors import StripeMissing
-from domain.facts import LegState
+from domain.facts import LegState, PaymentSucceeded
 from domain.transitions import Status
 from extensions import atomic, db, insert_once, reading, retrying
 from gateway import current_gateway
-from gateway.facts import Payer, Purchase
+from gateway.facts import Payer, Purchase, PurchaseLine
 from models import CheckoutAttempt, Product, StripeLeg
 from services import history
 from services import settings as shop_settings
@@ -31,28 +32,28 @@ from services.causes import Cause
 log = structlog.get_logger()
 
 
-def attempt(attempt_id: str, payment_intent: str, cause: Cause) -> bool:
+def attempt(attempt_id: str, paid: PaymentSucceeded, cause: Cause) -> bool:
     """Write a missing attempt anew, as one that had ended unpaid; says whether it is there now.
 
     Settling then treats its payment as late money: stock is taken again if there is any. Only what
     this shop itself opened is made anew. Raises the Stripe errors. Safe to repeat.
     """
-    bought = _purchase(payment_intent)
+    bought = _purchase(paid.payment_intent, paid.subscription)
     if bought is None or not _is_ours(bought, attempt_id):
         return False
-    lines = _lines(bought)
-    if lines is None:
+    made = _lines(bought)
+    if made is None:
         log.warning("rebuild.lines_unknown", attempt=attempt_id, session=bought.session_id)
         return False
-    return _write(attempt_id, bought, lines, cause)
+    return _write(attempt_id, bought, *made, cause)
 
 
-def refill(attempt_id: str, payment_intent: str | None) -> None:
+def refill(attempt_id: str, payment_intent: str | None, subscription: str | None = None) -> None:
     """Give a tombstone its person back, so that its order can be made. What Stripe does not know
     either stays unknown. Raises the Stripe errors. Safe to repeat."""
     payer, label = Payer(), None
     if payment_intent:
-        bought = _purchase(payment_intent)
+        bought = _purchase(payment_intent, subscription)
         label = bought.delivery_label if bought else None
         payer = bought.payer if bought else current_gateway().payer_of(payment_intent)
     with atomic() as session:
@@ -62,9 +63,9 @@ def refill(attempt_id: str, payment_intent: str | None) -> None:
             known.snapshot = {**known.snapshot, **_person(payer, label, known.shipping)}
 
 
-def _purchase(payment_intent: str) -> Purchase | None:
+def _purchase(payment_intent: str, subscription: str | None = None) -> Purchase | None:
     try:
-        return current_gateway().purchase_of(payment_intent)
+        return current_gateway().purchase_of(payment_intent, subscription)
     except StripeMissing:
         return None
 
@@ -83,19 +84,26 @@ def _is_id(text: str) -> bool:
         return False
 
 
-def _lines(bought: Purchase) -> list[dict[str, Any]] | None:
-    """Stripe's line items as a snapshot holds them, if each is exactly one product of ours and the
-    amounts add up; None otherwise."""
-    titles = [line.title for line in bought.lines]
+def _lines(bought: Purchase) -> tuple[list[dict[str, Any]], int, str | None] | None:
+    """Stripe's line items as a snapshot holds them, with what the delivery cost and its label, if
+    each is exactly one product of ours and the amounts add up; None otherwise."""
+    sold, shipping, label = list(bought.lines), bought.shipping, bought.delivery_label
+    if any(line.rhythm for line in sold):  # then the parcel is a line of its own
+        labels = {way.label for way in DELIVERIES.values()}
+        sent = next((line for line in sold if line.title in labels and not line.rhythm), None)
+        if sent:
+            sold.remove(sent)
+            shipping, label = sent.due, sent.title
+    titles = [line.title for line in sold]
     with reading():
         found = list(db.session.scalars(select(Product).where(Product.title.in_(titles))))
     products = {product.title: product for product in found}
     if not titles or len(found) != len(products) or set(titles) != set(products):
         return None
-    subtotal = sum(line.unit_amount * line.quantity for line in bought.lines)
+    subtotal = sum(line.due for line in bought.lines)
     if (bought.subtotal, bought.total) != (subtotal, subtotal + bought.shipping):
         return None
-    lines = [
+    lines: list[dict[str, Any]] = [
         {
             "product_id": products[line.title].id,
             "sku": products[line.title].sku,
@@ -104,10 +112,21 @@ def _lines(bought: Purchase) -> list[dict[str, Any]] | None:
             "picture": products[line.title].picture,
             "unit_amount": line.unit_amount,
             "quantity": line.quantity,
+            **_plan(line, products[line.title]),
         }
-        for line in bought.lines
+        for line in sold
     ]
-    return sorted(lines, key=lambda line: line["product_id"])
+    if sum(plans.due_now(lines, shipping).values()) != bought.total:
+        return None
+    return sorted(lines, key=lambda line: line["product_id"]), shipping, label
+
+
+def _plan(line: PurchaseLine, product: Product) -> dict[str, Any]:
+    """How a line recurs, as it was bought. How long its trial is, Stripe's subscription knows."""
+    if line.rhythm is None:
+        return {}
+    trial_days = 0 if line.due else max(product.trial_days, 1)
+    return {"plan": plans.plan(*line.rhythm, trial_days)}
 
 
 def _person(payer: Payer, label: str | None, shipping: int) -> dict[str, Any]:
@@ -121,9 +140,16 @@ def _person(payer: Payer, label: str | None, shipping: int) -> dict[str, Any]:
 
 
 @retrying
-def _write(attempt_id: str, bought: Purchase, lines: list[dict[str, Any]], cause: Cause) -> bool:
+def _write(
+    attempt_id: str,
+    bought: Purchase,
+    lines: list[dict[str, Any]],
+    shipping: int,
+    label: str | None,
+    cause: Cause,
+) -> bool:
     strategy, _ = shop_settings.strategy_for(bought.payer.email or "")
-    person = _person(bought.payer, bought.delivery_label, bought.shipping)
+    person = _person(bought.payer, label, shipping)
     with atomic() as session:
         new = insert_once(
             CheckoutAttempt,
@@ -134,8 +160,8 @@ def _write(attempt_id: str, bought: Purchase, lines: list[dict[str, Any]], cause
             fingerprint="",
             snapshot={"lines": lines, **person},
             currency=bought.currency,
-            subtotal=bought.subtotal,
-            shipping=bought.shipping,
+            subtotal=bought.total - shipping,
+            shipping=shipping,
             total=bought.total,
             state="closed",
             status=Status.EXPIRED,

@@ -166,7 +166,9 @@ def fetch_payments(since: datetime, cause: Cause, tally: Tally) -> None:
     for what Stripe's list of events no longer tells. Sessions come first, because an attempt can be
     made anew from one. What fails never stops the others."""
     gateway = current_gateway()
-    for attempt_id, said in chain(gateway.sessions_since(since), gateway.intents_since(since)):
+    for attempt_id, said in chain(
+        gateway.sessions_since(since), gateway.intents_since(since), gateway.invoices_since(since)
+    ):
         news = News("", "payments", attempt_id=attempt_id, facts=said)
         if news.payment is None or _is_known(news.payment.payment_intent):
             continue

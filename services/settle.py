@@ -20,8 +20,8 @@ from domain.facts import Fact, LegState, News
 from domain.transitions import PaymentStatus, Status
 from extensions import atomic, db, reading, retrying
 from gateway import current_gateway
-from models import StripeEvent
-from services import attempts, legs, rebuild, refunds
+from models import StripeEvent, StripeLeg
+from services import attempts, legs, plan_rows, rebuild, refunds, stock
 from services.causes import EXPIRY, Cause
 from services.desk import Desk, SnapshotMissing
 
@@ -50,6 +50,7 @@ class Look:
 
     facts: list[Fact] = field(default_factory=list)
     versions: dict[int, int] = field(default_factory=dict)
+    plans: dict[int, int] | None = None  # versions of its subscriptions, if any of them was read
     refunds_of: str | None = None  # the payment whose refunds were read
     refunds: dict[str, int] | None = None  # their versions before
 
@@ -81,9 +82,14 @@ def settle(
     for _ in range(LOOKS):
         seen = Look(facts=list(news.facts) if news else [])
         try:
-            if look or end or replacing or (news and news.must_look):
+            reads = news.reads if news else None
+            if look or end or replacing or reads or (news and news.must_look):
+                with reading():
+                    seen.plans = plan_rows.versions(attempt_id)
                 overdue = cause.lane == EXPIRY.lane  # a retry may have given more time meanwhile
                 _look(attempt_id, seen, end=end, overdue=overdue, replacing=replacing, quick=quick)
+            if reads:
+                seen.facts += current_gateway().read(*reads)
             if refunds_of:
                 seen.refunds_of = refunds_of
                 with reading():
@@ -95,7 +101,7 @@ def settle(
         except Overtaken:
             log.info("settle.overtaken", attempt=attempt_id, lane=cause.lane)
         except SnapshotMissing as missing:  # money came after the person was forgotten (rule R10)
-            rebuild.refill(attempt_id, missing.payment_intent)
+            rebuild.refill(attempt_id, missing.payment_intent, missing.subscription)
     raise ShopError("This order changes too fast to settle now; it will be looked at again.")
 
 
@@ -117,17 +123,24 @@ def _look(
     with reading():
         live = [leg for leg in attempts.legs_of(attempt_id) if leg.state in known.LIVE]
         seen.versions = {leg.id: leg.version for leg in live}
-    for leg in live:
+    # What saves a card comes last: where money turns out to be paid, the card is still wanted.
+    for leg in sorted(live, key=lambda leg: leg.kind == legs.SAVES_CARD):
         if leg.state == LegState.CREATING:
+            if leg.asked_at is None:  # owed, but Stripe was never asked: the outbox does that
+                if _closes(leg, end=end, overdue=overdue, replacing=replacing) and legs.drop(
+                    leg.id
+                ):
+                    raise Overtaken
+                continue
             opened = legs.resolve(leg, quick=quick)
             if opened is None:
                 raise Overtaken  # refused or known by now: its row has changed
             seen.versions[leg.id] = opened.version
             leg = opened
         assert leg.stripe_id is not None
-        closes = end and not (overdue and leg.deadline > now())
-        if replacing is not None:
-            closes = leg.id <= replacing
+        closes = _closes(leg, end=end, overdue=overdue, replacing=replacing)
+        if leg.kind == legs.SAVES_CARD and not overdue and any(map(_is_money, seen.facts)):
+            closes = False
         why = "abandoned" if overdue else "requested_by_customer"
         if closes and leg.state != LegState.PROCESSING:
             seen.facts += gateway.close_leg(leg.kind, leg.stripe_id, why=why)
@@ -138,6 +151,18 @@ def _look(
             told = gateway.close_leg(leg.kind, leg.stripe_id, why="abandoned")
             told = tuple(map(_as_failed, told))
         seen.facts += told
+
+
+def _closes(leg: StripeLeg, *, end: bool, overdue: bool, replacing: int | None) -> bool:
+    if replacing is not None:
+        return leg.id <= replacing
+    return end and not (overdue and leg.deadline > now())
+
+
+def _is_money(fact: Fact) -> bool:
+    """Whether it says that money is there or under way."""
+    under_way = isinstance(fact, known.LegSeen) and fact.state is LegState.PROCESSING
+    return under_way or isinstance(fact, known.PaymentSucceeded)
 
 
 def _is_open_again(told: tuple[Fact, ...]) -> bool:
@@ -167,7 +192,7 @@ def _apply(
         if attempt is None:
             return None
         desk = Desk(attempt, cause, cancelling)
-        if desk.is_overtaken(seen.versions):
+        if desk.is_overtaken(seen.versions, seen.plans):
             raise Overtaken
         refunded = seen.refunds_of or (news.refunds_of if news else None)
         if refunded and refunds.versions(refunded) != seen.refunds:
@@ -179,8 +204,7 @@ def _apply(
         if news:
             _mark_applied(news, attempt_id)
         session.flush()
-        if desk.owed_stock:  # the hot rows come last, so that they are locked shortest
-            desk.owed_stock(attempt.lines)
+        stock.carry_out(desk.stock_moves)  # the hot rows come last: they are locked shortest
         return Settled(
             Status(attempt.status), desk.payment_status(), attempt.state, changed=desk.changed
         )

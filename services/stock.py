@@ -5,7 +5,8 @@ Every function here belongs inside the caller's ``atomic()``. Quantities are uni
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from itertools import groupby
 from typing import Any
 
 from sqlalchemy import bindparam, select, update
@@ -87,6 +88,13 @@ def release(lines: Iterable[Line]) -> None:
 def sell(lines: Iterable[Line]) -> None:
     """Held units leave the house."""
     _move(_SELL, lines)
+
+
+def carry_out(moves: Iterable[tuple[Callable[[list[Line]], None], Line]]) -> None:
+    """Several moves of different lines, in one order of products whatever the moves are."""
+    in_order = sorted(moves, key=lambda move: move[1]["product_id"])
+    for move, some in groupby(in_order, key=lambda move: move[0]):
+        move([line for _, line in some])
 
 
 def restock(lines: Iterable[Line], *, order_id: str, reason: str, actor: str) -> None:

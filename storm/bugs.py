@@ -38,8 +38,8 @@ def no_lock_in_settle(world: World) -> Iterator[None]:
 
     is_overtaken = desk.Desk.is_overtaken
 
-    def read_then_let_go(of: Any, versions: dict[int, int]) -> bool:
-        answer = is_overtaken(of, versions)
+    def read_then_let_go(of: Any, *versions: Any) -> bool:
+        answer = is_overtaken(of, *versions)
         session = db.session()
         session.commit()
         session.connection(execution_options={"begin": "BEGIN IMMEDIATE"})

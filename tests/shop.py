@@ -55,6 +55,8 @@ ADDRESS = {
 MUG = "MUG-FOR-35"  # plenty
 LAMP = "LMP-CLA-BR"  # two left
 KETTLE = "KET-PUR-09"  # sold out
+COFFEE = "COF-SUB-M"  # every month
+PRINTS = "PRT-CLB-M"  # every month, after 14 days free
 
 
 class Clock:

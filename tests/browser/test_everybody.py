@@ -107,7 +107,7 @@ def test_no_page_scrolls_sideways_on_a_phone(shop: DemoShop, visit: Visit, admin
         "line1": "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtenweg 12",
         "city": "Llanfairpwllgwyngyllgogerychwyrndrobwllllantysiliogogogoch",
     }
-    for path in ("/", "/products/enamel-mug", "/cart", "/orders", "/orders/find", "/nowhere",
+    for path in ("/", "/products/print-club", "/cart", "/orders", "/orders/find", "/nowhere",
                  "/dev/mailbox", "/admin/login", f"{shop.sandbox}/_sandbox/"):  # fmt: skip
         looks(path)
     maya.puts_in_basket("wool-blanket")

@@ -15,6 +15,7 @@ from werkzeug.test import TestResponse
 from extensions import atomic
 from models import AuditEntry, Product, StockMovement
 from services import catalogue, export, goods, stock
+from services.demo_goods import GOODS
 from tests.counter.scenes import ADA, a_paid_order, at_once
 from tests.shop import KETTLE, LAMP, MUG, ORIGIN, Shop, Shopper
 
@@ -98,8 +99,11 @@ def test_a_view_shows_its_products_and_how_many_there_are(
 
     answer = ada.get(f"{LIST}?view={view}")
 
-    assert len(skus(answer)) == 12 if expected is None else skus(answer) == expected
-    assert "All 12 For sale 10 Running low 1 Sold out 1 Archived 1" in words(answer)
+    assert len(skus(answer)) == len(GOODS) if expected is None else skus(answer) == expected
+    assert (
+        f"All {len(GOODS)} For sale {len(GOODS) - 2} Running low 1 Sold out 1 Archived 1"
+        in words(answer)
+    )
 
 
 def test_an_empty_view_says_what_would_stand_there(shop: Shop, ada: Shopper) -> None:
@@ -112,7 +116,8 @@ def test_a_product_is_found_by_a_part_of_its_title_sku_or_category(
 ) -> None:
     for query in ("enamel", "FOR-35", "forest, 350"):
         assert skus(ada.get(LIST, query_string={"q": query})) == [MUG], query
-    assert len(skus(ada.get(f"{LIST}?q=kitchen"))) == 4
+    kitchen = {good["sku"] for good in GOODS if good["category"] == "Kitchen"}
+    assert set(skus(ada.get(f"{LIST}?q=kitchen"))) >= kitchen
     for query in ("%", "_", "\\", "'", "x" * 5000, "٣"):
         assert skus(ada.get(LIST, query_string={"q": query})) == [], query
 
@@ -130,7 +135,7 @@ def test_every_product_is_on_exactly_one_page(shop: Shop, ada: Shopper) -> None:
         further = re.search(r'href="([^"]+)">Next', answer.text)
         address = unescape(further[1]) if further else ""
 
-    assert len(seen) == len(set(seen)) == 12 + 2 * goods.PAGE
+    assert len(seen) == len(set(seen)) == len(GOODS) + 2 * goods.PAGE
     assert skus(ada.get(f"{LIST}?after=NO-SUCH")) == seen[: goods.PAGE]
 
 
@@ -138,6 +143,14 @@ def test_a_search_as_you_type_gets_the_rows_alone(shop: Shop, ada: Shopper) -> N
     part = ada.get(f"{LIST}?q=mug", headers=HTMX)
 
     assert skus(part) == [MUG] and "<html" not in part.text and 'id="say"' in part.text
+
+
+def test_what_recurs_says_how_often(shop: Shop, ada: Shopper) -> None:
+    club = {"sku": "CLUB", "slug": "club", "title": "Tea club", "prices": {"eur": 900}, "units": 9}
+    catalogue.stock_up([{**club, "interval": "month", "interval_count": 2, "trial_days": 14}])
+
+    assert "€9.00 every 2 months" in words(ada.get(f"{LIST}?q=CLUB"))
+    assert "charged every 2 months, 14 days free first" in words(ada.get(f"{LIST}/CLUB"))
 
 
 # -- changing what shoppers see
@@ -303,7 +316,7 @@ def test_a_new_product_that_cannot_be_is_not_half_there(
     answer = ada.post(LIST, {**TEA, field: text})
 
     assert answer.status_code == 422 and said in answer.text
-    assert shop.count(Product) == 12 and shop.count(StockMovement) == 12
+    assert shop.count(Product) == shop.count(StockMovement) == len(GOODS)
 
 
 @pytest.mark.parametrize(

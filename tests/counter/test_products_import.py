@@ -12,6 +12,7 @@ from werkzeug.test import TestResponse
 
 from models import AuditEntry, Product, StockMovement
 from services import goods
+from services.demo_goods import GOODS
 from tests.counter.test_products import words
 from tests.shop import MUG, Shop, Shopper
 
@@ -50,7 +51,7 @@ def test_an_upload_shows_what_it_would_do_and_does_nothing(shop: Shop, ada: Shop
     ):
         assert shown in said, shown
     assert "<b>&#34;" not in plan.text and "&lt;b&gt;" in plan.text
-    assert shop.count(Product) == 12 and shop.product(MUG).prices["eur"] == 1800
+    assert shop.count(Product) == len(GOODS) and shop.product(MUG).prices["eur"] == 1800
 
 
 def test_confirming_applies_exactly_what_was_shown(shop: Shop, ada: Shopper) -> None:
@@ -110,7 +111,7 @@ def test_what_goes_out_comes_back_and_changes_nothing(shop: Shop, ada: Shopper) 
         r'attachment; filename="products-[\d-]+\.csv"', out.headers["Content-Disposition"]
     )
     again = words(upload(ada, out.data))
-    assert "autumn.csv changes nothing All 12 lines are as the shop has them." in again
+    assert f"autumn.csv changes nothing All {len(GOODS)} lines are as the shop has them." in again
     assert "Import exactly this" not in again
 
 
@@ -140,7 +141,7 @@ def test_a_file_that_is_none_is_refused_in_words(shop: Shop, ada: Shopper, what:
     assert said in (answer.text if "&lt;" in said else words(answer))
     assert "<script>," not in answer.text and "<b>.csv" not in answer.text
     assert len(answer.data) < 40_000, "a file of problems does not fill the page"
-    assert shop.count(Product) == 12 and shop.count(AuditEntry) == 1
+    assert shop.count(Product) == len(GOODS) and shop.count(AuditEntry) == 1
 
 
 def test_a_form_without_a_file_asks_for_one(shop: Shop, ada: Shopper) -> None:
@@ -170,5 +171,5 @@ def test_a_file_of_five_thousand_lines_is_seen_and_imported_whole(shop: Shop, ad
 
     took_s = time.perf_counter() - started
     assert done.status_code == 303
-    assert shop.count(Product) == shop.count(StockMovement) == 12 + goods.MOST_LINES
+    assert shop.count(Product) == shop.count(StockMovement) == len(GOODS) + goods.MOST_LINES
     assert took_s < 25, "a dyno cuts a request at 30 s"

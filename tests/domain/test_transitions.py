@@ -7,18 +7,22 @@ import itertools
 import pytest
 
 from domain.facts import LegState
+from domain.plans import ONCE
 from domain.transitions import (
     PAID_STATUSES,
     TABLE,
     Effect,
     Ignore,
     LegView,
+    LineState,
     Move,
     Outcome,
     PaymentStatus,
     Status,
     decide,
+    is_confirmed,
     judge,
+    line_state,
     payment_status,
 )
 
@@ -71,30 +75,69 @@ def test_stock_moves_last_in_every_move() -> None:
 def test_an_attempt_is_decided_only_when_every_leg_is_final() -> None:
     open_too = [LegView(LegState.EXPIRED), LegView(LegState.OPEN)]
 
-    assert judge(due=100, settled_amount=None, legs=open_too) is None
+    assert judge(confirmed=False, legs=open_too) is None
 
 
 def test_money_decides_whatever_the_legs_say() -> None:
     for state in LegState:
-        assert judge(due=100, settled_amount=100, legs=[LegView(state)]) is Outcome.PAID
+        assert judge(confirmed=True, legs=[LegView(state)]) is Outcome.PAID
 
 
 @pytest.mark.accept("X1")
 def test_a_free_order_is_paid_when_its_page_is_complete() -> None:
-    assert judge(due=0, settled_amount=None, legs=[LegView(LegState.COMPLETE)]) is Outcome.PAID
-    assert judge(due=0, settled_amount=None, legs=[LegView(LegState.OPEN)]) is None
+    assert is_confirmed({ONCE: 0}, {ONCE})
+    assert not is_confirmed({ONCE: 0}, set())
+
+
+def test_what_is_bought_once_confirms_an_order_and_else_the_first_subscription() -> None:
+    mixed, plans_only = {ONCE: 2290, "COFFEE": 1200}, {"COFFEE": 1200, "PRINTS": 0}
+
+    assert is_confirmed(mixed, {ONCE})
+    assert not is_confirmed(mixed, {"COFFEE"})
+    assert is_confirmed(plans_only, {"PRINTS"})
+    assert not is_confirmed(plans_only, {ONCE})
+
+
+@pytest.mark.parametrize(
+    ("setup", "invoice", "expected"),
+    [
+        (LegState.OPEN, None, LineState.PENDING),
+        (LegState.COMPLETE, None, LineState.PENDING),
+        (LegState.CANCELED, None, LineState.NOT_STARTED),
+        (LegState.EXPIRED, None, LineState.NOT_STARTED),
+        (None, None, LineState.NOT_STARTED),
+        (LegState.COMPLETE, LegState.CREATING, LineState.PENDING),
+        (LegState.COMPLETE, LegState.PROCESSING, LineState.PENDING),
+        (LegState.COMPLETE, LegState.OPEN, LineState.PAST_DUE),
+        (LegState.COMPLETE, LegState.EXPIRED, LineState.ENDED),
+        (LegState.COMPLETE, LegState.REFUSED, LineState.ENDED),
+        (LegState.COMPLETE, LegState.COMPLETE, LineState.PENDING),  # paid, but not what was due
+    ],
+)
+def test_where_a_line_that_recurs_stands(
+    setup: LegState | None, invoice: LegState | None, expected: LineState
+) -> None:
+    assert line_state(covered=False, setup=setup, invoice=invoice) is expected
+    assert line_state(covered=True, setup=setup, invoice=invoice) is LineState.ACTIVE
+
+
+def test_a_saved_card_alone_ends_nothing_unless_somebody_leaves() -> None:
+    saved = [LegView(LegState.COMPLETE, saves_card=True)]
+
+    assert judge(confirmed=False, legs=saved) is None
+    assert judge(confirmed=False, legs=saved, cancelling=True) is Outcome.CANCELLED
 
 
 def test_a_complete_page_whose_money_was_not_accepted_decides_nothing() -> None:
     """Wrong amount: the exception is open, the stock stays held until a person decides."""
-    assert judge(due=100, settled_amount=None, legs=[LegView(LegState.COMPLETE)]) is None
+    assert judge(confirmed=False, legs=[LegView(LegState.COMPLETE)]) is None
 
 
 def test_somebody_who_ends_a_checkout_cancels_it() -> None:
     expired = [LegView(LegState.EXPIRED)]
 
-    assert judge(due=1, settled_amount=None, legs=expired) is Outcome.EXPIRED
-    assert judge(due=1, settled_amount=None, legs=expired, cancelling=True) is Outcome.CANCELLED
+    assert judge(confirmed=False, legs=expired) is Outcome.EXPIRED
+    assert judge(confirmed=False, legs=expired, cancelling=True) is Outcome.CANCELLED
 
 
 @pytest.mark.parametrize(

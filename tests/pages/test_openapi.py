@@ -10,7 +10,7 @@ from werkzeug.test import TestResponse
 
 from blueprints.openapi import DOCUMENT, PATHS
 from tests.pages.forms import a_body
-from tests.shop import MUG, Shop
+from tests.shop import MUG, PRINTS, Shop
 
 # Below /api/, but a page and Stripe's door: docs/api.md has them.
 NO_CALLS = {
@@ -60,6 +60,9 @@ def test_answers_have_the_shapes_that_are_described(sqlite_shop: Shop) -> None:
     create = "/api/payments/create-checkout-session"
     _check(maya.json("PUT", "/api/cart", {"items": items}), "/api/cart", "put")
     _check(maya.json("GET", "/api/cart"), "/api/cart", "get")
+    club = maya.json("PUT", "/api/cart", {"items": [{"sku": PRINTS, "quantity": 1}]})
+    assert _check(club, "/api/cart", "put")["items"][0]["plan"]
+    _check(maya.json("PUT", "/api/cart", {"items": items}), "/api/cart", "put")
     _check(maya.json("PUT", "/api/cart", {"items": [{}]}), "/api/cart", "put")
     opened = _check(maya.json("POST", create, a_body()), create, "post")
     order_id = opened["orderId"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import update
@@ -11,7 +12,7 @@ from werkzeug.test import TestResponse
 from extensions import atomic
 from models import Cart, Product
 from services import catalogue
-from tests.shop import LAMP, MUG, Shop, Shopper
+from tests.shop import COFFEE, LAMP, MUG, PRINTS, Shop, Shopper
 
 FRAGMENT = {"HX-Request": "true"}
 
@@ -121,8 +122,10 @@ def test_what_has_no_price_in_a_currency_is_not_sold_in_it(sqlite_shop: Shop) ->
 
     assert "Enamel mug" not in titles(shopper.get("/"))
     assert "Not sold in USD" in shopper.get("/products/enamel-mug").text
-    assert "No longer for sale" in shopper.get("/cart").text
-    assert shopper.put_in_cart().status_code == 409
+    assert "Not sold in USD." in shopper.get("/cart").text
+    refused = shopper.put_in_cart()
+    assert refused.status_code == 409
+    assert "Enamel mug is not sold in USD" in refused.text
     assert shopper.check_out().status_code == 409
     shopper.post("/currency", {"currency": "eur"})
     shopper.opened(shopper.check_out())
@@ -210,6 +213,156 @@ def test_two_browsers_have_two_baskets(sqlite_shop: Shop) -> None:
     assert other.cart() == []
     other.post("/cart/lines/remove", {"sku": MUG})
     assert one.cart() == [(MUG, 1)]
+
+
+def words(page: TestResponse) -> str:
+    """What one reads on it, without the markup."""
+    return " ".join(re.sub(r"<[^>]+>", " ", page.text).split()).replace(" ,", ",")
+
+
+def test_what_recurs_says_on_the_shelf_how_often(sqlite_shop: Shop) -> None:
+    shopper = sqlite_shop.shopper()
+    for path in ("/?q=Monthly", "/products/monthly-coffee"):
+        assert "€12.00 every month" in words(shopper.get(path)), path
+    for path in ("/?q=Club", "/products/print-club"):
+        assert "14 days free, then €9.00 every month" in words(shopper.get(path)), path
+    added = shopper.post("/cart/items", {"sku": PRINTS, "quantity": "1"}, headers=FRAGMENT)
+    assert "Print club, 14 days free, then €9.00 every month" in words(added)
+
+    assert "every" not in words(shopper.get("/products/enamel-mug"))
+
+
+def test_a_product_page_says_what_will_be_charged_and_when(sqlite_shop: Shop) -> None:
+    sqlite_shop.clock.moment = datetime(2027, 1, 31, 12, tzinfo=UTC)
+    shopper = sqlite_shop.shopper()
+
+    coffee, prints = (shopper.get(f"/products/{s}") for s in ("monthly-coffee", "print-club"))
+
+    assert (
+        "Your first €12.00 is charged when you order, the next on 28 Feb 2027, then every month "
+        "until you cancel, which you can do any time on your order’s page."
+    ) in words(coffee)
+    assert (
+        "You pay nothing today; your first €9.00 is charged on 14 Feb 2027, then every month until "
+        "you cancel"
+    ) in words(prints)
+    assert 'aria-describedby="terms"' in coffee.text
+
+
+def test_each_line_of_a_basket_says_how_often_it_is_charged(sqlite_shop: Shop) -> None:
+    shopper = sqlite_shop.shopper()
+    shopper.put_in_cart(MUG)
+    shopper.put_in_cart(PRINTS, 2)
+
+    for path in ("/cart", "/checkout"):
+        page = words(shopper.get(path))
+        assert "14 days free, then €9.00 each every month" in page, path
+    assert words(shopper.get("/cart")).count("every month") == 2  # on its line, and in the total
+
+
+def test_a_mixed_basket_says_what_is_due_today_and_what_follows(sqlite_shop: Shop) -> None:
+    sqlite_shop.clock.moment = datetime(2026, 11, 27, 12, tzinfo=UTC)
+    shopper = sqlite_shop.shopper()
+    shopper.put_in_cart(MUG, 1)
+    shopper.put_in_cart(COFFEE, 2)
+
+    basket, form = words(shopper.get("/cart")), words(shopper.get("/checkout"))
+
+    assert "Subtotal €42.00 Then €24.00 every month, first on 27 Dec 2026" in basket
+    assert "Delivery €4.90 Due today €46.90 Then €24.00 every month, first on 27 Dec 2026" in form
+    assert "Pay €46.90" in form and "Express" in form
+    express = shopper.post("/checkout/quote", {"delivery": "express"}, headers=FRAGMENT)
+    assert "Delivery €12.90 Due today €54.90 Then €24.00 every month" in words(express)
+
+
+def test_subscriptions_alone_ship_free_and_ask_for_no_delivery(sqlite_shop: Shop) -> None:
+    shopper = sqlite_shop.shopper()
+    shopper.put_in_cart(COFFEE)
+
+    basket, form = words(shopper.get("/cart")), shopper.get("/checkout")
+
+    assert "Delivery included Due today €12.00" in basket
+    assert "Delivery included Due today €12.00" in words(form)
+    assert "Delivery is included in your subscription." in words(form)
+    assert "Pay €12.00" in form.text
+    assert 'name="delivery"' not in form.text
+
+
+def test_a_trial_costs_nothing_today_and_says_what_it_will(sqlite_shop: Shop) -> None:
+    sqlite_shop.clock.moment = datetime(2026, 11, 27, 12, tzinfo=UTC)
+    shopper = sqlite_shop.shopper()
+    shopper.put_in_cart(PRINTS, 2)
+
+    form = words(shopper.get("/checkout"))
+
+    assert "Due today €0.00 After 14 days free, €18.00 every month, first on 11 Dec 2026" in form
+    assert "Start your free trial" in form and "nothing is charged today" in form
+    assert "Pay €" not in form
+    shopper.put_in_cart(MUG)
+    assert "Pay €22.90" in words(shopper.get("/checkout"))
+
+
+def test_the_api_says_the_plan_of_a_line_and_what_is_due_now(sqlite_shop: Shop) -> None:
+    shopper = sqlite_shop.shopper()
+    items = [{"sku": sku, "quantity": 2} for sku in (MUG, PRINTS)]
+
+    basket = shopper.json("PUT", "/api/cart", {"items": items}).get_json()
+
+    mug, prints = basket["items"]
+    assert "plan" not in mug
+    assert prints["plan"] == {"interval": "month", "count": 1, "trialDays": 14}
+    assert (mug["amount"], prints["amount"], basket["subtotal"]) == (3600, 1800, 3600)
+    assert shopper.json("GET", "/api/cart").get_json() == basket
+
+
+def test_subscriptions_of_different_rhythms_are_sorted_out_in_the_basket(
+    sqlite_shop: Shop,
+) -> None:
+    shopper = sqlite_shop.shopper()
+    shopper.put_in_cart(COFFEE)
+    shopper.put_in_cart(MUG)
+    assert 'href="/checkout"' in shopper.get("/cart").text
+    shopper.put_in_cart(PRINTS)
+
+    page = shopper.get("/cart")
+
+    assert "Monthly coffee and Print club are not charged on the same days" in page.text
+    assert 'href="/checkout"' not in page.text
+    assert shopper.get("/checkout").location == "/cart"
+    shopper.post("/cart/lines/remove", {"sku": PRINTS})
+    page = shopper.get("/cart")
+    assert "are not charged on the same days" not in page.text and 'href="/checkout"' in page.text
+
+
+def test_subscriptions_of_one_rhythm_add_up(sqlite_shop: Shop) -> None:
+    plan = {"interval": "week", "interval_count": 2}
+    catalogue.stock_up(
+        {"sku": f"W{n}", "slug": f"w{n}", "title": f"Flowers {n}", "prices": {"eur": 500 * n},
+         "units": 9, **plan}
+        for n in (1, 2)
+    )  # fmt: skip
+    shopper = sqlite_shop.shopper()
+    for sku in ("W1", "W2"):
+        shopper.put_in_cart(sku)
+
+    assert "Then €15.00 every 2 weeks, first on" in words(shopper.get("/checkout"))
+
+
+def test_a_subscription_priced_elsewhere_says_in_which_currency_it_is_not_sold(
+    sqlite_shop: Shop,
+) -> None:
+    with atomic() as session:
+        session.execute(update(Product).where(Product.sku == COFFEE).values(prices={"usd": 1300}))
+    shopper = sqlite_shop.shopper()
+
+    refused = shopper.put_in_cart(COFFEE)
+    answer = shopper.json("PUT", "/api/cart", {"items": [{"sku": COFFEE, "quantity": 1}]})
+
+    assert refused.status_code == 409
+    assert "Monthly coffee is not sold in EUR. Choose another currency" in refused.text
+    assert (answer.status_code, answer.get_json()["title"]) == (409, "Not sold in this currency")
+    assert "not sold in EUR" in answer.get_json()["detail"]
+    assert shopper.cart() == []
 
 
 def test_checkout_with_an_empty_basket_leads_to_the_basket(sqlite_shop: Shop) -> None:

@@ -18,6 +18,7 @@ from extensions import atomic
 from models import AuditEntry, Product, StockMovement
 from services import catalogue, export, goods, goods_file, stock
 from services.cells import bare, guarded
+from services.demo_goods import GOODS
 from services.goods_file import BadFile, Imported, PlanOvertaken
 from tests.counter.scenes import at_once
 from tests.shop import LAMP, MUG, Shop
@@ -88,6 +89,8 @@ def test_goods_that_go_out_and_come_back_are_the_same(shop: Shop) -> None:
             {"sku": "ODD", "slug": "odd", "title": "=HYPERLINK(0)", "subtitle": '"quoted", so',
              "description": "two\nlines; and ümläuts", "category": "'+1", "active": False,
              "prices": {"kwd": 1234, "gbp": 5}, "units": 3},
+            {"sku": "BOX", "slug": "box", "title": "Tea box", "prices": {"eur": 900}, "units": 9,
+             "interval": "month", "interval_count": 2, "trial_days": 14},
         ]
     )  # fmt: skip
     shop.shopper().buy(MUG, 2)
@@ -96,7 +99,7 @@ def test_goods_that_go_out_and_come_back_are_the_same(shop: Shop) -> None:
 
     assert goods_file.read(text) == Imported(0, 0)
     assert [named(good) for good in shop.rows(Product)] == before
-    assert shop.count(StockMovement) == 13
+    assert shop.count(StockMovement) == len(GOODS) + 2
     assert shop.proves()
 
 
@@ -113,7 +116,7 @@ def test_an_empty_shop_filled_from_the_file_has_the_same_goods_and_stock(shop: S
         session.query(StockMovement).delete()
         session.query(Product).delete()
 
-    assert goods_file.read(text) == Imported(12, 0)
+    assert goods_file.read(text) == Imported(len(GOODS), 0)
 
     def by_sku(goods: list[dict[str, Any]]) -> list[Any]:
         own = ("id", "created_at")
@@ -163,7 +166,7 @@ def test_what_the_plan_said_is_what_is_done_with_who_and_why(shop: Shop) -> None
 
     assert goods_file.plan(FILE.replace(",24", ",")).steps == []
     assert shop.product(MUG).on_hand == 144
-    said = [(m.kind, m.quantity, m.reason, m.actor) for m in shop.rows(StockMovement)][12:]
+    said = [(m.kind, m.quantity, m.reason, m.actor) for m in shop.rows(StockMovement)][len(GOODS) :]
     assert said == [
         ("received", 24, "imported from autumn.csv", ADA),
         ("initial", 30, "imported from autumn.csv", ADA),
@@ -326,7 +329,7 @@ def test_any_bytes_make_a_plan_or_a_list_of_problems(sqlite_shop: Shop, content:
         assert refused.problems
     else:
         assert plan.lines >= 1
-    assert sqlite_shop.count(Product) == 12
+    assert sqlite_shop.count(Product) == len(GOODS)
 
 
 def test_a_file_has_its_limits(sqlite_shop: Shop) -> None:

@@ -63,6 +63,15 @@ BAD = [
     ("sku,title\nA,Tea,red\n", "line 2: it has another number of fields"),
     ("sku,title,active\nA,Tea,perhaps\n", "line 2: active is yes or no"),
     ("sku,title\nA," + "x" * 121 + "\n", "line 2: title is longer than 120"),
+    ("sku,title,interval\nA,Tea,fortnight\n", "line 2: interval is one of day, week, month, year"),
+    ("sku,title,interval,interval_count\nA,Tea,week,0\n", "line 2: interval_count is a whole"),
+    ("sku,title,interval,interval_count\nA,Tea,day,53\n", "from 1 to 52 for the interval day"),
+    ("sku,title,interval,interval_count\nA,Tea,month,37\n", "from 1 to 36 for the interval month"),
+    ("sku,title,interval,interval_count\nA,Tea,year,4\n", "from 1 to 3 for the interval year"),
+    ("sku,title,interval,trial_days\nA,Tea,month,731\n", "line 2: trial_days is a whole number"),
+    ("sku,title,interval,trial_days\nA,Tea,month,-1\n", "line 2: trial_days is a whole number"),
+    ("sku,title,interval,trial_days\nA,Tea,,14\n", "line 2: trial_days needs an interval"),
+    ("sku,title,interval_count\nA,Tea,2\n", "line 2: interval_count needs an interval"),
     ("sku,title\n", "there is nothing to import"),
     ("", "the column sku is missing"),
 ]
@@ -77,6 +86,54 @@ def test_a_bad_file_changes_nothing_and_says_why(sqlite_shop: Shop, text: str, s
 
     assert said in refused.value.message
     assert sqlite_shop.count(Product) == before
+
+
+SUBSCRIBED = (
+    "sku,title,price_eur,units,interval,interval_count,trial_days\n"
+    "TEA-1,Green tea,7.50,30,month,,\n"
+    "TEA-2,Black tea,6,30,Week,2,14\n"
+    "TEA-3,White tea,9,30,,,\n"
+)
+
+
+def test_what_recurs_is_imported_with_its_rhythm_and_its_trial(shop: Shop) -> None:
+    goods_file.read(SUBSCRIBED)
+
+    green, black, white = (shop.product(f"TEA-{n}").plan for n in (1, 2, 3))
+    assert green == {"interval": "month", "count": 1, "trial_days": 0}
+    assert black == {"interval": "week", "count": 2, "trial_days": 14}
+    assert white is None
+    assert goods_file.read(SUBSCRIBED) == goods_file.Imported(0, 0)
+
+
+def test_a_file_changes_a_rhythm_and_leaves_alone_what_it_does_not_speak_of(shop: Shop) -> None:
+    goods_file.read(SUBSCRIBED)
+
+    silent = goods_file.read("sku,title\nTEA-1,Green tea\nTEA-2,Black tea\n")
+    before = shop.product("TEA-2").plan
+    done = goods_file.read("sku,title,interval\nTEA-1,Green tea,\nTEA-2,Black tea,year\n")
+
+    assert silent == goods_file.Imported(0, 0)
+    assert before == {"interval": "week", "count": 2, "trial_days": 14}
+    assert done == goods_file.Imported(0, 2)
+    assert shop.product("TEA-1").plan is None
+    assert shop.product("TEA-2").plan == {"interval": "year", "count": 1, "trial_days": 0}
+
+
+def test_a_new_rhythm_never_touches_a_checkout_that_is_under_way(shop: Shop) -> None:
+    shopper = shop.shopper()
+    checkout = shopper.buy(MUG, 2)
+    frozen = shop.attempt(checkout.order_id).snapshot
+
+    goods_file.read("sku,title,interval,trial_days\nMUG-FOR-35,Enamel mug,month,30\n")
+
+    assert shop.product(MUG).plan
+    assert shop.attempt(checkout.order_id).snapshot == frozen
+    assert "(every month)" not in shopper.get("/cart").text  # where the checkout is waiting
+    checkout.pay()
+    shop.deliver_and_work()
+    assert shop.the_order().payment_status == "paid"
+    assert shop.proves()
 
 
 def test_every_problem_is_said_at_once_and_the_good_lines_wait(sqlite_shop: Shop) -> None:

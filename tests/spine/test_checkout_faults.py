@@ -26,7 +26,7 @@ def _nothing_written(shop: Shop) -> None:
     "step",
     [
         "services.snapshots.save",
-        "services.legs.draft",
+        "services.legs.opening",
         "services.attempts.ensure_order",
         "services.attempts.take_lines",
         "services.stock.hold",

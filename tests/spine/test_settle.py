@@ -184,7 +184,7 @@ def test_twin_without_the_version_a_stale_look_wins(
     bought = shop.shopper().buy()
     stale = _stale_look(bought)
     _decline_meanwhile(shop, bought)
-    monkeypatch.setattr(settle.Desk, "is_overtaken", lambda self, versions: False)
+    monkeypatch.setattr(settle.Desk, "is_overtaken", lambda self, *versions: False)
 
     settle._apply(bought.order_id, SYNC, stale, None, cancelling=False)
 

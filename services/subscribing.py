@@ -1,0 +1,139 @@
+"""Begin and end subscriptions at Stripe, and tell the shopper what becomes of them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from flask import current_app, render_template
+from sqlalchemy import select
+
+from domain import plans
+from domain.facts import LegState
+from domain.money import display
+from extensions import reading
+from gateway import current_gateway
+from models import Order, OrderItem, OutboxMessage, Payment, StripeLeg, Subscription
+from services import legs, links, mail, orders, outbox, receipts, settle, shop
+from services.causes import Cause
+
+CAUSE = Cause("subscription")
+
+
+@outbox.handles("subscription")
+def begin(message: OutboxMessage) -> outbox.Result:
+    """Ask Stripe for the subscription of one line. Its leg carries the key and the parameters, so
+    that asking again gives the same one; a leg that was dropped meanwhile is left alone."""
+    attempt_id = message.order_id or ""
+    key = f"subscription:{message.key}"
+    with reading() as session:
+        owed = session.scalars(
+            select(StripeLeg).where(
+                StripeLeg.attempt_id == attempt_id,
+                StripeLeg.kind == legs.PAYS_FIRST,
+                StripeLeg.part == message.payload["part"],
+                StripeLeg.state == LegState.CREATING,
+            )
+        ).all()
+    for leg in owed:
+        if (leg.idempotency_key or "").partition(":g")[0] == key:
+            legs.resolve(leg)
+    settle.settle(attempt_id, CAUSE, look=True)
+    with reading() as session:
+        made = session.scalar(
+            select(StripeLeg)
+            .where(StripeLeg.attempt_id == attempt_id, StripeLeg.part == message.payload["part"])
+            .order_by(StripeLeg.id.desc())
+        )
+    return {"invoice": made.stripe_id, "state": made.state} if made else {}
+
+
+@outbox.handles("end_subscription")
+def end(message: OutboxMessage) -> outbox.Result:
+    """End a subscription that nobody is to pay for any more. Ending it again changes nothing."""
+    current_gateway().end_subscription(message.key)
+    settle.settle(message.order_id or "", CAUSE, look=True)
+    return {"ended": message.key}
+
+
+@outbox.handles("renewed")
+def tell_renewal(message: OutboxMessage) -> outbox.Result:
+    """The receipt of a renewal, by its payment intent."""
+    with reading() as session:
+        paid = session.scalars(select(Payment).where(Payment.payment_intent == message.key)).one()
+        row = session.scalar(
+            select(Subscription).where(
+                Subscription.checkout_attempt_id == paid.attempt_id, Subscription.part == paid.part
+            )
+        )
+    title = row.title if row else "your subscription"
+    about = {"title": title, "amount": display(paid.amount, paid.currency), "method": paid.method}
+    until = _day(row.period_end) if row else None
+    return _send(message, f"Your receipt for {title}", "renewed", until=until, **about)
+
+
+@outbox.handles("past_due")
+def tell_past_due(message: OutboxMessage) -> outbox.Result:
+    """An invoice could not be collected: where it can be paid; once per invoice."""
+    with reading() as session:
+        rows = session.scalars(
+            select(Subscription).where(Subscription.latest_invoice == message.key)
+        ).all()
+    owing = [row for row in rows if row.pay_url]
+    if not owing:
+        return {"not_sent": "it is paid by now"}
+    titles = ", ".join(row.title for row in owing)
+    amount = display(sum(row.price for row in owing), owing[0].currency)
+    subject = f"The payment for {titles} did not go through"
+    pay_at = owing[0].pay_url
+    return _send(message, subject, "past_due", title=titles, amount=amount, pay_at=pay_at)
+
+
+@outbox.handles("subscription_ended")
+def tell_end(message: OutboxMessage) -> outbox.Result:
+    """A subscription is over: nothing more is charged."""
+    title = _title(message)
+    return _send(message, f"{title} has ended", "subscription_ended", title=title)
+
+
+@outbox.handles("not_started")
+def tell_not_started(message: OutboxMessage) -> outbox.Result:
+    """The rest is paid, but no card was ever saved for a line that recurs."""
+    title = _title(message)
+    return _send(message, f"{title} has not started", "not_started", title=title)
+
+
+def _title(message: OutboxMessage) -> str:
+    """Of the line, or of all lines of a subscription."""
+    with reading() as session:
+        part = message.payload.get("part")
+        if part:
+            item = select(OrderItem.title).where(
+                OrderItem.order_id == message.order_id, OrderItem.sku == part
+            )
+            return session.scalar(item) or "Your subscription"
+        titles = session.scalars(
+            select(Subscription.title).where(Subscription.stripe_id == message.key)
+        ).all()
+    return ", ".join(titles) or "Your subscription"
+
+
+def _send(message: OutboxMessage, subject: str, template: str, **about: object) -> outbox.Result:
+    with reading() as session:
+        order = session.scalar(select(Order).where(Order.id == message.order_id))
+    if order is None or not order.email:
+        return {"not_sent": "there is no order with an address"}
+    mail_ = receipts.addressed(message, order.email, subject)
+    link = current_app.extensions["settings"].public_origin + links.path(order)
+    about |= {"number": orders.number(order), "link": link, "shop": shop.IDENTITY}
+    mail_.set_content(render_template(f"email/{template}.txt", **about))
+    return mail.send(mail_)
+
+
+def _day(moment: datetime | None) -> str | None:
+    return f"{moment.day} {moment:%B %Y}" if moment else None
+
+
+def describe(row: Subscription) -> str:
+    """``€12.00 every month``."""
+    plan = {"interval": row.interval, "count": row.interval_count}
+    return f"{display(row.price, row.currency)} {plans.every(plan)}"
