@@ -8,6 +8,7 @@ from blueprints import (
     admin_health,
     admin_jobs,
     admin_order,
+    admin_products,
     admin_settings,
     api,
     cart,
@@ -22,7 +23,8 @@ from blueprints import (
     webhooks,
 )
 
-COUNTER = (admin_health, admin_jobs, admin_order, admin_settings)  # one blueprint, many files
+# One blueprint, many files.
+COUNTER = (admin_health, admin_jobs, admin_order, admin_products, admin_settings)
 
 
 def register(app: Flask) -> None:

@@ -1,4 +1,4 @@
-"""Lines drawn by the server: the points of an SVG, and the same in words and as a table."""
+"""Lines and bars drawn by the server; a line also in words and as a table."""
 
 from __future__ import annotations
 
@@ -43,6 +43,18 @@ def line(
         "rows": [(start, words(value)) for start, value in zip(starts, values, strict=True)],
         "is_empty": not there,
     }
+
+
+def shares(**parts: int) -> list[tuple[str, float, float]]:
+    """Each part of a bar of 100: its name, where it begins, how wide it is. No part, no bar."""
+    whole = sum(parts.values()) or 1
+    there, start = [], 0.0
+    for name, part in parts.items():
+        width = 100 * part / whole
+        if part:
+            there.append((name, round(start, 1), round(width, 1)))
+        start += width
+    return there
 
 
 def _summary(

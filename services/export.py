@@ -33,6 +33,7 @@ from models import (
     StripeLeg,
     Subscription,
 )
+from services.cells import guarded
 
 CHUNK = 500
 Row = dict[str, Any]
@@ -261,12 +262,6 @@ def _plain(value: Any) -> Any:
 
 def _csv(values: Sequence[Any]) -> str:
     out = io.StringIO()
-    csv.writer(out, lineterminator="").writerow([_harmless(value) for value in values])
+    cells = [guarded(value) if isinstance(value, str) else value for value in values]
+    csv.writer(out, lineterminator="").writerow(cells)
     return out.getvalue()
-
-
-def _harmless(value: Any) -> Any:
-    """Text that a spreadsheet would run as a formula gets an apostrophe in front."""
-    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
-        return "'" + value
-    return value

@@ -305,7 +305,9 @@ def _touched(since: datetime) -> set[str]:
     by_hand: Any = union(
         select(OrderEvent.order_id).where(OrderEvent.actor != "", OrderEvent.at >= since),
         select(ShopException.order_id).where(ShopException.opened_at >= since),
-        select(AuditEntry.subject).where(AuditEntry.at >= since),
+        select(AuditEntry.subject).where(
+            AuditEntry.at >= since, AuditEntry.subject.not_like("product:%")
+        ),
     )
     with reading() as session:
         return {found for found in session.scalars(by_hand.limit(MOST)) if found}

@@ -45,6 +45,7 @@ def address(rule: Rule, checkout: Checkout) -> str:
         "order_or_intent": checkout.order_id,
         "session_id": checkout.session_id,
         "slug": "enamel-mug",
+        "sku": MUG,
         "message_id": checkout.shopper.shop.receipts()[0].id,
     }
     path = rule.rule
