@@ -5,9 +5,11 @@ from __future__ import annotations
 from flask import Flask
 
 from blueprints import (
+    admin_account,
     admin_health,
     admin_jobs,
     admin_order,
+    admin_people,
     admin_settings,
     api,
     cart,
@@ -22,7 +24,15 @@ from blueprints import (
     webhooks,
 )
 
-COUNTER = (admin_health, admin_jobs, admin_order, admin_settings)  # one blueprint, many files
+# One blueprint in many files.
+COUNTER = (
+    admin_account,
+    admin_health,
+    admin_jobs,
+    admin_order,
+    admin_people,
+    admin_settings,
+)
 
 
 def register(app: Flask) -> None:
