@@ -43,11 +43,24 @@ def _only_who_may() -> Response | None:
     if g.admin is None:
         return redirect(url_for(".login"), code=303)
     if not roles.may(g.admin.role, request.endpoint):
-        raise Forbidden(
-            f"Your role here is {g.admin.role}, and this needs another one. Nothing was done. "
+        raise NotYourRole(g.admin.role)
+    return None
+
+
+class NotYourRole(Forbidden):
+    code = "not_your_role"
+    headline = "Not with your role"
+
+    def __init__(self, role: str) -> None:
+        super().__init__(
+            f"Your role here is {role}, and this needs another one. Nothing was done. "
             "An admin can change it under People."
         )
-    return None
+
+
+@bp.errorhandler(NotYourRole)
+def _closed(error: NotYourRole) -> tuple[str, int]:
+    return render_template("admin/closed.html", problem=error), error.http_status
 
 
 @bp.context_processor

@@ -112,7 +112,7 @@ def _act(entry: AuditEntry) -> dict[str, Any]:
         "at": entry.at,
         "initials": entry.actor[:2].upper(),
         "actor": entry.actor,
-        "what": f"{entry.action} {about}".strip(),
+        "what": entry.action.capitalize() + (f": {about}" if about else ""),
         "detail": entry.detail,
         "is_failure": entry.action == "sign-in failed",
     }

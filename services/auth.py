@@ -72,7 +72,8 @@ def create_link(email: str, role: str | None = None, *, reset_totp: bool = False
         before = user.role
         user.role = role or (before if before in ROLES else ADMIN)
         if user.role != before:
-            note_in(session, "command line", "changed a role", email, f"{before} → {user.role}")
+            was = before if before in ROLES else "no access"
+            note_in(session, "command line", "changed a role", email, f"{was} → {user.role}")
         if reset_totp and user.totp_secret:
             forget_second_factor(user)
             note_in(session, "command line", "reset the second factor", email)

@@ -382,7 +382,7 @@ def test_the_people_page_shows_what_happened_at_the_door(sqlite_shop: Shop) -> N
 
     page = ada.get("/admin/people").text
 
-    for shown in ("Sign-in failed", "wrong password", "127.0.0.1", "changed the password"):
+    for shown in ("Sign-in failed", "wrong password", "127.0.0.1", "Changed the password"):
         assert shown in page, shown
     assert "a wrong one" not in page
 
