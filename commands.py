@@ -14,6 +14,8 @@ import click
 from flask import Flask, current_app
 from flask.cli import AppGroup
 
+from domain.roles import ROLES
+
 
 def register(app: Flask) -> None:
     """Hang every command into the app."""
@@ -179,13 +181,22 @@ def replay(name: str) -> None:
 admin = AppGroup("admin", help="People who run the shop.")
 
 
-@admin.command("create", help="Make EMAIL an admin and print a one-time sign-in link.")
+@admin.command("create", help="Let EMAIL in, as an admin, and print a one-time sign-in link.")
 @click.argument("email")
-def admin_create(email: str) -> None:
+@click.option(
+    "--role",
+    type=click.Choice(tuple(ROLES)),
+    default=None,
+    help="What they may do. Left out: admin, or the role that they have already.",
+)
+@click.option(
+    "--reset-totp", is_flag=True, help="Forget their second factor, as after a lost phone."
+)
+def admin_create(email: str, role: str | None, reset_totp: bool) -> None:
     from services import auth
 
     with _shop():
-        link = auth.create_link(email.strip().lower())
+        link = auth.create_link(email.strip().lower(), role, reset_totp=reset_totp)
         click.echo(_settings().public_origin + link)
 
 

@@ -29,6 +29,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 from domain import plans
 from domain.clock import now
 from domain.facts import LegState
+from domain.roles import ASKED_FOR_SECOND_FACTOR, NOBODY
 from domain.strategies import STRATEGIES, Strategy
 from domain.transitions import PAID_STATUSES, LegView, PaymentStatus, Status
 from extensions import Base, db
@@ -116,17 +117,48 @@ class StockMovement(Model):
 
 
 class User(Model):
-    """A person with an account: an admin, or a shopper known to Stripe as a customer."""
+    """A person with an account: somebody of the shop, or a shopper known to Stripe as a customer.
+
+    ``totp_pending`` is a second factor that is being set up; ``totp_step`` the step of the last
+    code that counted, ``totp_misses`` how many wrong ones came since; of ``recovery_codes`` only
+    hashes are kept.
+    """
 
     __tablename__ = "users"
 
     id: Mapped[int] = mapped_column(primary_key=True)
     email: Mapped[str] = mapped_column(String(254), unique=True)
     name: Mapped[str] = mapped_column(String(120), default="")
-    role: Mapped[str] = mapped_column(String(16), default="shopper")  # shopper, admin
+    role: Mapped[str] = mapped_column(String(16), default=NOBODY)  # or one of ``domain.roles``
     stripe_customer_id: Mapped[str | None] = mapped_column(StripeId, unique=True)
-    session_version: Mapped[int] = mapped_column(default=1)  # raising it signs out everywhere
+    session_version: Mapped[int] = mapped_column(default=1)  # of release 0.1; nothing reads it
+    password_hash: Mapped[str | None] = mapped_column(String(200))
+    password_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    totp_secret: Mapped[str | None] = mapped_column(String(64))
+    totp_pending: Mapped[str | None] = mapped_column(String(64))
+    totp_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    totp_step: Mapped[int] = mapped_column(default=0, server_default="0")
+    totp_misses: Mapped[int] = mapped_column(default=0, server_default="0")
+    recovery_codes: Mapped[list[str]] = mapped_column(Json, default=list, server_default="[]")
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+
+    @property
+    def is_asked_for_second_factor(self) -> bool:
+        return self.role in ASKED_FOR_SECOND_FACTOR and self.totp_secret is None
+
+
+class AdminSession(Model):
+    """Somebody of the shop, signed in at one browser. ``id`` is a hash of what its cookie says."""
+
+    __tablename__ = "admin_sessions"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), index=True)
+    way: Mapped[str] = mapped_column(String(8))  # link, password
+    agent: Mapped[str] = mapped_column(String(80), default="")
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    seen_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)  # to a few minutes
+    ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
 class Cart(Model):

@@ -5,9 +5,11 @@ from __future__ import annotations
 from flask import Flask
 
 from blueprints import (
+    admin_account,
     admin_health,
     admin_jobs,
     admin_order,
+    admin_people,
     admin_products,
     admin_settings,
     api,
@@ -23,8 +25,16 @@ from blueprints import (
     webhooks,
 )
 
-# One blueprint, many files.
-COUNTER = (admin_health, admin_jobs, admin_order, admin_products, admin_settings)
+# One blueprint in many files.
+COUNTER = (
+    admin_account,
+    admin_health,
+    admin_jobs,
+    admin_order,
+    admin_people,
+    admin_products,
+    admin_settings,
+)
 
 
 def register(app: Flask) -> None:

@@ -1,4 +1,4 @@
-"""The counter: orders, exceptions, webhooks. Everything here needs a signed-in admin."""
+"""The counter: orders, exceptions, webhooks. Everything here needs somebody with a role."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from typing import Any
 from flask import Blueprint, g, redirect, render_template, request, session, url_for
 from werkzeug.wrappers import Response
 
-from blueprints import web
+from blueprints import roles, web
 from domain.errors import Forbidden, ShopError
-from extensions import limiter
 from logs import redact
-from models import Order, OrderEvent, StripeEvent
+from models import Order, OrderEvent, StripeEvent, User
 from services import (
     agreement,
     alerts,
@@ -34,52 +33,48 @@ from services.reconcile import Tally
 bp = Blueprint("admin", __name__, url_prefix="/admin")
 
 CARRIERS = ("DHL", "DPD", "GLS", "UPS", "FedEx", "Deutsche Post")
-OPEN_TO_ALL = {"admin.login", "admin.sign_in"}
 
 
 @bp.before_request
-def _admins_only() -> Response | None:
-    if request.endpoint in OPEN_TO_ALL:
+def _only_who_may() -> Response | None:
+    if request.endpoint in roles.OPEN:
         return None
     g.admin = web.admin()
     if g.admin is None:
         return redirect(url_for(".login"), code=303)
+    if not roles.may(g.admin.role, request.endpoint):
+        raise NotYourRole(g.admin.role)
     return None
+
+
+class NotYourRole(Forbidden):
+    code = "not_your_role"
+    headline = "Not with your role"
+
+    def __init__(self, role: str) -> None:
+        super().__init__(
+            f"Your role here is {role}, and this needs another one. Nothing was done. "
+            "An admin can change it under People."
+        )
+
+
+@bp.errorhandler(NotYourRole)
+def _closed(error: NotYourRole) -> tuple[str, int]:
+    return render_template("admin/closed.html", problem=error), error.http_status
 
 
 @bp.context_processor
 def _what_needs_somebody() -> dict[str, Any]:
-    if not g.get("admin"):
+    somebody = g.get("admin")
+    if not somebody:
         return {}
-    return {"exception_count": exceptions.count_open(), "alerts": alerts.standing()}
-
-
-@bp.get("/login")
-def login() -> str:
-    return render_template("admin/login.html", token=request.args.get("token", "")[:100])
-
-
-@bp.post("/login")
-@limiter.limit("10 per minute")
-def sign_in() -> Response | tuple[str, int]:
-    try:
-        user = auth.use_link(request.form.get("token", ""))
-    except Forbidden as error:
-        page = render_template("admin/login.html", problem=error.message)
-        return page, error.http_status
-    shopper = session.get("shopper")
-    session.clear()  # a new session, so that none that was planted before can be used
-    if shopper:
-        session["shopper"] = shopper
-    session["admin"], session["admin_version"] = user.id, user.session_version
-    return redirect(url_for(".orders"), code=303)
-
-
-@bp.post("/logout")
-def logout() -> Response:
-    for mine in ("admin", "admin_version"):
-        session.pop(mine, None)
-    return redirect(url_for(".login"), code=303)
+    return {
+        "exception_count": exceptions.count_open(),
+        "alerts": roles.only_reachable(somebody.role, alerts.standing()),
+        "may": roles.reach(somebody.role),
+        "me": somebody,
+        "to_do": _of_the_account(somebody),
+    }
 
 
 @bp.get("")
@@ -91,7 +86,7 @@ def start() -> Response:
 def order_list() -> str:
     if web.is_fragment():
         return render_template("admin/_order_rows.html", **_list())
-    return _orders_page(session.pop("synced", None))
+    return _orders_page(session.pop("synced", None), just_in=session.pop("just_in", False))
 
 
 @bp.post("/sync")
@@ -140,7 +135,16 @@ def webhooks() -> str:
     return render_template("admin/webhooks.html", events=[_event(row) for row in rows], older=older)
 
 
-def _orders_page(synced: dict[str, int] | None) -> str:
+def _of_the_account(user: User) -> str | None:
+    """What somebody should still do about how they sign in."""
+    if user.password_hash is None:
+        return "Set a password, so that you come in again without a link."
+    if user.is_asked_for_second_factor:
+        return f"Add a second factor: {user.role} is a role that a stolen password must not open."
+    return None
+
+
+def _orders_page(synced: dict[str, int] | None, *, just_in: bool = False) -> str:
     tally = Tally(**synced) if synced else None
     return render_template(
         "admin/orders.html",
@@ -148,6 +152,7 @@ def _orders_page(synced: dict[str, int] | None) -> str:
         sync_url=url_for(".sync_orders", **_place()),
         sync_result=by_hand.said(tally) if tally else None,
         sync_failed=tally.failed if tally else 0,
+        just_in=just_in,
         **_list(),
     )
 

@@ -34,7 +34,7 @@ ARROWS = {
     "app": {
         "blueprints", "commands", "config", "domain", "extensions", "gateway", "logs",
     },
-    "commands": {"embedded", "jobs", "services", "storm"},
+    "commands": {"domain", "embedded", "jobs", "services", "storm"},
     "embedded": {"app", "config", "domain", "jobs", "sandbox", "services"},
     "sandbox": {"sandbox"},
     "bench": {"bench"},

@@ -152,6 +152,8 @@ def test_no_page_scrolls_sideways_on_a_phone(shop: DemoShop, visit: Visit, admin
         "/admin/webhooks",
         "/admin/jobs",
         "/admin/health",
+        "/admin/account",
+        "/admin/people",
         "/admin/settings",
         f"/admin/settings?email={long['email']}",
         "/admin/settings?email=maya",

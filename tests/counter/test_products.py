@@ -455,11 +455,12 @@ def test_units_that_came_back_lead_to_their_order(shop: Shop, ada: Shopper) -> N
 
 
 def test_a_product_that_is_not_there_is_a_404_for_every_act(shop: Shop, ada: Shopper) -> None:
+    audited = shop.count(AuditEntry)
     assert ada.get(f"{LIST}/NOPE").status_code == 404
     fields = {"reason": "because", "units": "1", "on_hand": "1", "came": "0", "seen": "0"}
     for act in ("", "/receipts", "/corrections", "/archiving", "/return"):
         assert ada.post(f"{LIST}/NOPE{act}", fields).status_code == 404, act
-    assert shop.count(AuditEntry) == 1, "the signing in"
+    assert shop.count(AuditEntry) == audited
 
 
 def test_the_pages_need_somebody_who_is_signed_in(shop: Shop) -> None:
