@@ -140,11 +140,14 @@ def order_success(order_id: str) -> Page:
 @bp.get("/payment/success")
 @limiter.limit("120 per minute")
 def payment_success() -> Page:
-    """The same for a shopper who paid on a page of ours."""
+    """The same for a shopper who paid on a page of ours, or saved a card there."""
     payment_intent = request.args.get("payment_intent")
-    if not payment_intent:
-        raise LostReference
-    return _landed(orders.id_of_intent(payment_intent))
+    setup_intent = request.args.get("setup_intent")
+    if payment_intent:
+        return _landed(orders.id_of_intent(payment_intent))
+    if setup_intent:
+        return _landed(orders.id_of_setup(setup_intent))
+    raise LostReference
 
 
 @bp.get("/checkout/cancel")
