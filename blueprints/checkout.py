@@ -24,7 +24,7 @@ from domain.delivery import DEFAULT, DELIVERIES
 from domain.errors import Conflict, LostReference, PriceChanged, ShopError
 from domain.money import display
 from extensions import limiter
-from services import cart, checkout, orders, status_page
+from services import cart, checkout, orders, pay_page, status_page
 from services.checkout import AlreadyPaid
 
 bp = Blueprint("checkout", __name__)
@@ -70,11 +70,13 @@ def pay(attempt_id: str) -> Page:
         return web.to_payment(page)
     settings = current_app.extensions["settings"]
     back = url_for("checkout.order_success", order_id=attempt.id)
+    case = web.owned(attempt_id)
     shown = make_response(
         render_template(
             "checkout/pay.html",
-            view=status_page.describe(web.owned(attempt_id), mine=True),
+            view=status_page.describe(case, mine=True),
             page=page,
+            asked=pay_page.describe(case, page),
             embedded=page.session_id is not None,
             publishable_key=settings.stripe_publishable_key,
             fields_script=web.fields_script(),
