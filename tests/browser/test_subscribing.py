@@ -177,6 +177,54 @@ def test_the_bank_asks_at_each_step_and_leads_back_to_it(own_shop: DemoShop, vis
     _plan(maya, order_id, "active")
 
 
+def test_a_no_at_the_second_step_leaves_the_card_saved(own_shop: DemoShop, visit: Visit):
+    maya = visit(own_shop)
+    order_id = _goes_to_pay(maya, MUG, COFFEE)
+
+    _presses(maya.page, ASKS_WHO_IS_THERE)
+    _answers_the_bank(maya)
+    maya.page.wait_for_url(f"**/checkout/pay/{order_id}")
+    maya.page.locator("#pay-now:enabled").click()
+    _answers_the_bank(maya, "No")
+    _is_led_to(maya, order_id)
+    assert _order(maya, order_id, until="failed")["status"] == "pending_payment"
+
+    maya.opens(f"/checkout/pay/{order_id}")
+    _is_ready(maya.page)
+    maya.presses("Pay with another card")
+    _is_ready(maya.page)
+    _presses(maya.page, "Pays")
+    _is_led_to(maya, order_id)
+
+    assert _order(maya, order_id)["status"] == "payment_confirmed"
+    _plan(maya, order_id, "active")
+    maya.opens(f"/checkout/pay/{order_id}")
+    maya.page.wait_for_url(f"**/orders/{order_id}")
+
+
+@pytest.mark.accept("V24")
+def test_trying_again_after_a_no_enters_a_card_anew(own_shop: DemoShop, visit: Visit):
+    maya = visit(own_shop)
+    maya.expected.append("402 (")
+    order_id = _goes_to_pay(maya, MUG, COFFEE)
+    _presses(maya.page, "Saved, never pays")
+    expect(maya.page.locator("#pay-trouble")).to_contain_text("declined")
+
+    maya.opens("/")
+    token = maya.page.locator("meta[name=csrf-token]").get_attribute("content") or ""
+    retried = maya.context.request.post(
+        f"/api/orders/{order_id}/retry-session", headers={"X-CSRFToken": token}
+    )
+    maya.page.goto(retried.json()["url"])
+    _is_ready(maya.page)
+    assert _button(maya.page) == "Pay €34.90 now, and subscribe"
+    _presses(maya.page, "Is saved")
+    _is_led_to(maya, order_id)
+
+    assert _order(maya, order_id)["status"] == "payment_confirmed"
+    _plan(maya, order_id, "active")
+
+
 def test_whoever_the_bank_does_not_know_may_enter_another_card(own_shop: DemoShop, visit: Visit):
     maya = visit(own_shop)
     order_id = _goes_to_pay(maya, MUG, COFFEE)
@@ -220,6 +268,8 @@ def test_a_saved_card_that_does_not_pay_gives_way_to_another(own_shop: DemoShop,
     _is_ready(maya.page)
     assert _button(maya.page) == "Pay €22.90"
     maya.sees("Your subscription stays on the card that you saved first; €12.00 is charged")
+    maya.presses("Pay with saved card")
+    assert _button(maya.page) == "Pay €22.90 with •••• 0341"
     maya.page.reload()
     _is_ready(maya.page)
     assert "with saved card" in _button(maya.page)
