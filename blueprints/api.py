@@ -80,18 +80,31 @@ def initiate_checkout() -> ResponseReturnValue:
 @csrf.exempt
 @limiter.limit("120 per minute")
 def settle_order() -> ResponseReturnValue:
-    """The browser says that it has confirmed a payment. Stripe is asked; the order is never made
-    twice, whoever comes first. 202 while it is not decided."""
+    """The browser says that it has confirmed a payment, or saved the card of subscriptions. Stripe
+    is asked; the order is never made twice, whoever comes first. 202 while it is not decided."""
     _from_our_page_or_with_a_token()
     body = _body()
-    attempt_id, intent = _id(body, "checkoutAttemptId"), _id(body, "paymentIntentId")
-    case = web.owned(attempt_id)
-    if not case.is_paid_through(intent):
-        case = status_page.asked(case)  # a session names its intent only once somebody has paid
-    if not case.is_paid_through(intent):
-        raise web.missing("payment of this order")
+    attempt_id = _id(body, "checkoutAttemptId")
+    name = "setupIntentId" if "setupIntentId" in body else "paymentIntentId"
+    case = _told(attempt_id, name, _id(body, name))
+    if case.attempt.state == "settled" and name == "setupIntentId":
+        checkout.ask(attempt_id)  # the order is decided, but not what recurs
     case = status_page.landed(case, web.known_shopper())
     return jsonify(orders.as_dict(case)), 202 if case.attempt.state == "open" else 200
+
+
+def _told(attempt_id: str, name: str, value: str) -> orders.Dossier:
+    """The checkout, if it is this visitor's and what was confirmed is its own."""
+    case = web.owned(attempt_id)
+    if name == "setupIntentId":
+        if not case.has_card_by(value):
+            raise web.missing("card of this order")
+        return case
+    if not case.is_paid_through(value):
+        case = status_page.asked(case)  # a session names its intent only once somebody has paid
+    if not case.is_paid_through(value):
+        raise web.missing("payment of this order")
+    return case
 
 
 @bp.post("/orders/<order_id>/retry-session")

@@ -24,7 +24,7 @@ from domain.delivery import DEFAULT, DELIVERIES
 from domain.errors import Conflict, LostReference, PriceChanged, ShopError
 from domain.money import display
 from extensions import limiter
-from services import cart, checkout, orders, status_page
+from services import cart, checkout, orders, pay_page, status_page
 from services.checkout import AlreadyPaid
 
 bp = Blueprint("checkout", __name__)
@@ -70,11 +70,13 @@ def pay(attempt_id: str) -> Page:
         return web.to_payment(page)
     settings = current_app.extensions["settings"]
     back = url_for("checkout.order_success", order_id=attempt.id)
+    case = web.owned(attempt_id)
     shown = make_response(
         render_template(
             "checkout/pay.html",
-            view=status_page.describe(web.owned(attempt_id), mine=True),
+            view=status_page.describe(case, mine=True),
             page=page,
+            asked=pay_page.describe(case, page),
             embedded=page.session_id is not None,
             publishable_key=settings.stripe_publishable_key,
             fields_script=web.fields_script(),
@@ -140,11 +142,14 @@ def order_success(order_id: str) -> Page:
 @bp.get("/payment/success")
 @limiter.limit("120 per minute")
 def payment_success() -> Page:
-    """The same for a shopper who paid on a page of ours."""
+    """The same for a shopper who paid on a page of ours, or saved a card there."""
     payment_intent = request.args.get("payment_intent")
-    if not payment_intent:
-        raise LostReference
-    return _landed(orders.id_of_intent(payment_intent))
+    setup_intent = request.args.get("setup_intent")
+    if payment_intent:
+        return _landed(orders.id_of_intent(payment_intent))
+    if setup_intent:
+        return _landed(orders.id_of_setup(setup_intent))
+    raise LostReference
 
 
 @bp.get("/checkout/cancel")

@@ -130,7 +130,13 @@ SCHEMAS: Schema = {
         {"checkoutAttemptId": ID, "orderId": ID},
         {"clientSecret": ID, "paymentIntentId": ID, "setupClientSecret": ID, "url": ID},
     ),
-    "Confirmed": _object({"checkoutAttemptId": ID, "paymentIntentId": ID}),
+    "Confirmed": {
+        "oneOf": [
+            _object({"checkoutAttemptId": ID, "paymentIntentId": ID}),
+            _object({"checkoutAttemptId": ID, "setupIntentId": ID}),
+        ],
+        "description": "What pays for the checkout; for subscriptions alone, what saved the card.",
+    },
     "Retry": _object(
         {
             "sessionId": {"type": ["string", "null"]},
@@ -240,7 +246,7 @@ PATHS: Schema = {
     "/api/create-payment-intent": {"post": _INITIATE},
     "/api/orders": {
         "post": _call(
-            "Say that a payment was confirmed in the browser; Stripe is asked",
+            "Say that a payment or a card was confirmed in the browser; Stripe is asked",
             {200: "Order", 202: "Order"},
             "Confirmed",
         )

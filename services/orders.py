@@ -21,6 +21,7 @@ from models import (
     StripeEvent,
     StripeLeg,
 )
+from services.legs import SAVES_CARD
 from services.shop import IDENTITY
 
 PAGE = 50
@@ -55,7 +56,11 @@ class Dossier:
 
     def is_paid_through(self, intent: str) -> bool:
         """Whether this payment intent belongs to one of its legs."""
-        return any(intent in (leg.stripe_id, leg.payment_intent) for leg in self.legs)
+        return any(leg.payment_intent == intent for leg in self.legs)
+
+    def has_card_by(self, setup: str) -> bool:
+        """Whether this setup intent is one of its legs."""
+        return any(leg.stripe_id == setup for leg in self.legs if leg.kind == SAVES_CARD)
 
     @property
     def newest_leg(self) -> StripeLeg | None:
@@ -283,6 +288,16 @@ def id_of_intent(payment_intent: str) -> str | None:
             select(Payment.attempt_id).where(Payment.payment_intent == payment_intent)
         ) or session.scalar(
             select(StripeLeg.attempt_id).where(StripeLeg.payment_intent == payment_intent)
+        )
+
+
+def id_of_setup(setup_intent: str) -> str | None:
+    """The order behind what saved a card for it."""
+    with reading() as session:
+        return session.scalar(
+            select(StripeLeg.attempt_id).where(
+                StripeLeg.stripe_id == setup_intent, StripeLeg.kind == SAVES_CARD
+            )
         )
 
 

@@ -1,12 +1,13 @@
 // Stripe's own fields on our page. What is typed into them never reaches us.
 (() => {
-  const form = document.getElementById("pay-form");
-  const { key, secret, back, attempt, orders, embedded } = form.dataset;
-  const trouble = document.getElementById("pay-trouble"), button = document.getElementById("pay-now");
+  const at = (id) => document.getElementById(id), form = at("pay-form");
+  const { key, secret, setup, back, attempt, orders, embedded, press, pressCard, pressOnce } = form.dataset;
+  const trouble = at("pay-trouble"), button = at("pay-now"), other = at("pay-other"), lost = trouble.querySelector("p").textContent;
   sessionStorage.setItem("checkoutAttemptId", attempt);
   const say = (text) => { trouble.hidden = !text; trouble.querySelector("p").textContent = text; };
-  const busy = (yes) => { button.disabled = yes; form.setAttribute("aria-busy", yes); };
-  const failed = () => { say("The payment form did not load. Pay on a separate page instead."); busy(false); };
+  const busy = (yes) => { button.disabled = yes; if (other) other.disabled = yes; form.setAttribute("aria-busy", yes); };
+  const refuse = (text) => { say(text); trouble.focus(); busy(false); };
+  const failed = () => { say(lost); busy(false); };
   if (typeof Stripe === "undefined") return failed();
   const stripe = Stripe(key);
 
@@ -15,27 +16,92 @@
     mount().catch(failed);
     return;
   }
-  const elements = stripe.elements({ clientSecret: secret });
-  const fields = elements.create("payment");
-  fields.mount("#pay-fields");
-  fields.on("ready", () => busy(false));
+
+  // "card": it is entered and saved. "kept": it is saved, and pays. "pay": what is entered pays.
+  let step, elements, fields, card, owes = Boolean(secret);
+  const show = (next) => {
+    step = next;
+    fields?.destroy();
+    fields = null;
+    at("pay-fields").hidden = at("pay-whose").hidden = next === "kept";
+    at("pay-kept").hidden = !card;
+    other.hidden = !card;
+    at("pay-stays").hidden = next !== "pay" || !card;
+    if (at("pay-two")) at("pay-two").hidden = next === "pay" || !owes;
+    other.textContent = next === "kept" ? "Pay with another card" : "Pay with saved card";
+    const digits = card?.[card.type]?.last4; // known until the page is loaded anew
+    const kept = `${pressOnce} with ${digits ? `•••• ${digits}` : "saved card"}`;
+    at("pay-label").textContent = { card: owes ? press : pressCard, kept, pay: pressOnce }[next];
+    if (next === "kept") return busy(false);
+    elements = stripe.elements({ clientSecret: next === "card" ? setup : secret });
+    fields = elements.create("payment");
+    fields.on("ready", () => busy(false));
+    fields.on("loaderror", failed);
+    fields.mount("#pay-fields");
+  };
+
+  // Another tab, or a bank's page, may have been here before. Nothing is charged without a press.
+  const isPaid = (intent) => ["succeeded", "processing"].includes(intent?.status);
+  const look = async () => {
+    const [{ setupIntent }, { paymentIntent }] = await Promise.all([
+      setup ? stripe.retrieveSetupIntent(setup) : {}, secret ? stripe.retrievePaymentIntent(secret) : {},
+    ]);
+    owes = Boolean(secret) && !isPaid(paymentIntent);
+    const isSaved = setupIntent?.status === "succeeded";
+    if (!owes && (isSaved || !setup)) return location.replace(back);
+    card = isSaved ? setupIntent.payment_method : null;
+    show(card ? "kept" : setup && !isSaved ? "card" : "pay");
+    return setupIntent?.last_setup_error;
+  };
+
+  const leave = async (told) => {
+    // The shop may hear of it from us before it hears of it from Stripe. If not, it hears anyway.
+    const token = document.querySelector("meta[name=csrf-token]").content;
+    const headers = { "Content-Type": "application/json", "X-CSRFToken": token };
+    const body = JSON.stringify({ checkoutAttemptId: attempt, ...told });
+    await fetch(orders, { method: "POST", headers, body }).catch(() => {});
+    location.assign(back);
+  };
+  const save = async () => {
+    const { error, setupIntent } = await stripe.confirmSetup({
+      elements, clientSecret: setup, redirect: "if_required",
+      // From the bank back to this page, if there is still something to pay here.
+      confirmParams: { return_url: owes ? location.origin + location.pathname : back, expand: ["payment_method"] },
+    });
+    if (error?.setup_intent?.status === "succeeded") return look();
+    if (error?.setup_intent?.status === "canceled") return location.reload();
+    if (error) return refuse(error.message);
+    if (!owes) return leave({ setupIntentId: setupIntent.id });
+    if (setupIntent.status !== "succeeded") return refuse("This needs some days to be confirmed. Please use a card.");
+    card = setupIntent.payment_method;
+    show("kept");
+    busy(true);
+    return pay();
+  };
+  const pay = async () => {
+    const kept = step === "kept" ? { payment_method: card.id ?? card } : {};
+    const { error, paymentIntent } = await stripe.confirmPayment({
+      ...(step === "kept" ? {} : { elements }), clientSecret: secret, redirect: "if_required",
+      confirmParams: { return_url: back, ...kept },
+    });
+    if (isPaid(error?.payment_intent)) return location.assign(back); // in another tab, perhaps
+    if (error?.payment_intent?.status === "canceled") return location.reload();
+    if (error && step === "kept") show("pay");
+    return error ? refuse(error.message) : leave({ paymentIntentId: paymentIntent.id });
+  };
+
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     say("");
     busy(true);
-    const { error: wrong } = await elements.submit();
-    if (wrong) { say(wrong.message); return busy(false); }
-    const { error, paymentIntent } = await stripe.confirmPayment({
-      elements, clientSecret: secret, confirmParams: { return_url: back }, redirect: "if_required",
-    });
-    // Paid in another tab, perhaps: then there is nothing to be sorry about.
-    if (["succeeded", "processing"].includes(error?.payment_intent?.status)) return location.assign(back);
-    if (error) { say(error.message); trouble.focus(); return busy(false); }
-    // The shop may hear of it from us before it hears of it from Stripe. If not, it hears anyway.
-    const token = document.querySelector("meta[name=csrf-token]").content;
-    const body = JSON.stringify({ checkoutAttemptId: attempt, paymentIntentId: paymentIntent.id });
-    const headers = { "Content-Type": "application/json", "X-CSRFToken": token };
-    await fetch(orders, { method: "POST", headers, body }).catch(() => {});
-    location.assign(back);
+    const { error: wrong } = step === "kept" ? {} : await elements.submit();
+    return wrong ? refuse(wrong.message) : step === "card" ? save() : pay();
   });
+  other.addEventListener("click", () => { say(""); busy(true); show(step === "kept" ? "pay" : "kept"); });
+  addEventListener("pageshow", (event) => event.persisted && look());
+
+  const isBack = new URLSearchParams(location.search).has("setup_intent");
+  history.replaceState(null, "", location.pathname);
+  if (!setup) show("pay");
+  else look().then((wrong) => isBack && wrong && say(wrong.message), failed);
 })();

@@ -60,7 +60,8 @@ def test_answers_have_the_shapes_that_are_described(sqlite_shop: Shop) -> None:
     create = "/api/payments/create-checkout-session"
     _check(maya.json("PUT", "/api/cart", {"items": items}), "/api/cart", "put")
     _check(maya.json("GET", "/api/cart"), "/api/cart", "get")
-    club = maya.json("PUT", "/api/cart", {"items": [{"sku": PRINTS, "quantity": 1}]})
+    club_items = [{"sku": PRINTS, "quantity": 1}]
+    club = maya.json("PUT", "/api/cart", {"items": club_items})
     assert _check(club, "/api/cart", "put")["items"][0]["plan"]
     _check(maya.json("PUT", "/api/cart", {"items": items}), "/api/cart", "put")
     _check(maya.json("PUT", "/api/cart", {"items": [{}]}), "/api/cart", "put")
@@ -77,7 +78,17 @@ def test_answers_have_the_shapes_that_are_described(sqlite_shop: Shop) -> None:
         "post",
     )
     confirmed = {"checkoutAttemptId": order_id, "paymentIntentId": intent["paymentIntentId"]}
-    assert _check(maya.json("POST", "/api/orders", confirmed), "/api/orders", "post")["id"]
+    plan = maya.json("POST", "/api/stripe/initiate-checkout", a_body(items=club_items))
+    setup = _check(plan, "/api/stripe/initiate-checkout", "post")
+    saved = {
+        "checkoutAttemptId": setup["orderId"],
+        "setupIntentId": setup["clientSecret"].split("_secret_")[0],
+    }
+    described = PATHS["/api/orders"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    for told in (confirmed, saved):
+        schema = {**described, "components": DOCUMENT["components"]}
+        Draft202012Validator(schema).validate(told)
+        assert _check(maya.json("POST", "/api/orders", told), "/api/orders", "post")["id"]
     _check(maya.json("POST", "/api/orders", {}), "/api/orders", "post")
     by_id, by_session = "/api/orders/{order_or_intent}", "/api/orders/by-session/{session_id}"
     _check(maya.json("GET", f"/api/orders/{order_id}"), by_id, "get")
