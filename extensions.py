@@ -60,6 +60,7 @@ TRIES = 5  # of a transaction that lost a deadlock; each loser waits a little lo
 _RETRYABLE = {"40001", "40P01", "55P03"}  # serialization failure, deadlock, lock not available
 _AFTER_COMMIT = "after_commit"
 _DEPTH = "in_atomic"
+_REHEARSAL = "rehearsal"
 
 
 class NestedTransaction(RuntimeError):
@@ -80,10 +81,16 @@ def atomic() -> Iterator[Session]:
         session.commit()  # a read before us left one open; it holds nothing
     session.info[_DEPTH] = True
     session.info[_AFTER_COMMIT] = []
+    look = session.info.get(_REHEARSAL)
     try:
         session.connection(execution_options={"begin": "BEGIN IMMEDIATE"})
+        if look:
+            look()
         yield session
-        session.commit()
+        if look:
+            _end_rehearsal(session, look)
+        else:
+            session.commit()
     except BaseException:
         session.rollback()
         raise
@@ -91,6 +98,26 @@ def atomic() -> Iterator[Session]:
         session.info[_DEPTH] = False
     for ring in session.info.pop(_AFTER_COMMIT, []):
         doorbell.ring(ring)
+
+
+@contextmanager
+def rehearsing(look: Callable[[], None]) -> Iterator[None]:
+    """Let every ``atomic()`` of this thread end in a rollback, whoever opens it: nothing is kept
+    and nothing is rung. ``look`` is called at its start and before its end, to see the difference.
+    """
+    session = db.session()
+    session.info[_REHEARSAL] = look
+    try:
+        yield
+    finally:
+        del session.info[_REHEARSAL]
+
+
+def _end_rehearsal(session: Session, look: Callable[[], None]) -> None:
+    session.flush()
+    look()
+    session.rollback()
+    session.info[_AFTER_COMMIT] = []
 
 
 @contextmanager

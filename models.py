@@ -583,7 +583,7 @@ class StripeEvent(Model):
 
     id: Mapped[str] = mapped_column(StripeId, primary_key=True)  # Stripe's evt_…
     type: Mapped[str] = mapped_column(String(80))
-    object_id: Mapped[str | None] = mapped_column(StripeId)
+    object_id: Mapped[str | None] = mapped_column(StripeId, index=True)
     attempt_id: Mapped[str | None] = mapped_column(Id, index=True)  # known once applied
     payment_intent: Mapped[str | None] = mapped_column(StripeId)  # of one that nobody knew yet
     api_version: Mapped[str | None] = mapped_column(String(40))
@@ -596,6 +596,7 @@ class StripeEvent(Model):
     error: Mapped[str | None] = mapped_column(Text)
     received_at: Mapped[datetime] = mapped_column(UtcDateTime)
     applied_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    work_ms: Mapped[int | None]  # of its last try, what was asked of Stripe for it included
 
 
 class OutboxMessage(Model):
@@ -633,12 +634,23 @@ class OutboxMessage(Model):
 
 
 class ShopException(Model):
-    """Money or goods that need a person; one per type and Stripe object."""
+    """Money or goods that need a person; one per type and Stripe object.
+
+    Once ``resolved``: ``how`` says whether it ``healed`` by itself (by the object ``healed_by``),
+    was ``seen_to`` by a person or ``tried`` again; ``resolution`` what healed it, or the note.
+    """
 
     __tablename__ = "exceptions"
     __table_args__ = (
         UniqueConstraint("type", "stripe_id"),
         Index("exceptions_by_age", "opened_at"),
+        Index(
+            "resolved_exceptions",
+            "resolved_at",
+            "id",
+            postgresql_where=text("state = 'resolved'"),
+            sqlite_where=text("state = 'resolved'"),
+        ),
         Index(
             "open_exceptions",
             "opened_at",
@@ -657,6 +669,10 @@ class ShopException(Model):
     state: Mapped[str] = mapped_column(String(10), default="open")  # open, resolved
     opened_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
     resolved_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    how: Mapped[str | None] = mapped_column(String(8))  # healed, seen_to, tried
+    resolution: Mapped[str | None] = mapped_column(Text)
+    resolved_by: Mapped[str | None] = mapped_column(String(254))  # nobody, where it healed
+    healed_by: Mapped[str | None] = mapped_column(StripeId)
 
 
 class Setting(Model):

@@ -8,7 +8,7 @@ the version of our row before, and applies the mirror only if the row still has 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 
@@ -151,6 +151,11 @@ class News:
     reads: tuple[str, str] | None = None  # kind and id of what else to read afresh
     refunds_of: str | None = None  # the payment intent whose refunds to read afresh
     ignored: str | None = None  # why this event is none of our business
+    begun: datetime | None = None  # when work on it began (UTC)
+
+    def ms(self, moment: datetime) -> int | None:
+        """How long the work has taken by then, milliseconds."""
+        return round((moment - self.begun) / timedelta(milliseconds=1)) if self.begun else None
 
     @property
     def payment(self) -> PaymentSucceeded | None:
