@@ -172,7 +172,8 @@ def replay(name: str) -> None:
     from services import inbox, outbox
 
     with _shop():
-        again = inbox.replay(name) if name.startswith("evt_") else outbox.replay(name)
+        take_up = inbox.replay if name.startswith("evt_") else outbox.replay
+        again = take_up(name, "flask replay")
     if not again:
         raise click.BadParameter(f"there is no dead event or effect {name!r}")
     click.echo(f"{name} will be tried again.")

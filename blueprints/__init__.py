@@ -6,12 +6,14 @@ from flask import Flask
 
 from blueprints import (
     admin_account,
+    admin_exceptions,
     admin_health,
     admin_jobs,
     admin_order,
     admin_people,
     admin_products,
     admin_settings,
+    admin_webhooks,
     api,
     cart,
     checkout,
@@ -28,12 +30,14 @@ from blueprints import (
 # One blueprint in many files.
 COUNTER = (
     admin_account,
+    admin_exceptions,
     admin_health,
     admin_jobs,
     admin_order,
     admin_people,
     admin_products,
     admin_settings,
+    admin_webhooks,
 )
 
 

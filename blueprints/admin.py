@@ -1,4 +1,4 @@
-"""The counter: orders, exceptions, webhooks. Everything here needs somebody with a role."""
+"""The counter: its rules, and the orders. Everything here needs somebody with a role."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from services import (
     auth,
     by_hand,
     exceptions,
-    inbox,
     orders,
     reconcile,
     refunds,
@@ -118,21 +117,6 @@ def sync(order_id: str) -> str:
         bool(tally.failed): f"Stripe did not answer {took}. Try again in a moment.",
     }
     return order_page(order_id, sync_result=said[True])
-
-
-@bp.get("/exceptions", endpoint="exceptions")
-def exception_list() -> str:
-    return render_template(
-        "admin/exceptions.html", exceptions=[_exception(row) for row in exceptions.all_open()]
-    )
-
-
-@bp.get("/webhooks")
-def webhooks() -> str:
-    page = 50
-    rows = inbox.newest(page, request.args.get("after"))
-    older = url_for(".webhooks", after=rows[-1].id) if len(rows) == page else None
-    return render_template("admin/webhooks.html", events=[_event(row) for row in rows], older=older)
 
 
 def _of_the_account(user: User) -> str | None:
@@ -318,11 +302,11 @@ def _entry(event: OrderEvent, news: StripeEvent | None) -> dict[str, Any]:
         "cause": event.cause,
         "event_id": event.stripe_event_id,
         "initials": event.actor[:2].upper(),
-        "payload_json": _masked(news.payload) if news else None,
+        "payload_json": masked(news.payload) if news else None,
     }
 
 
-def _masked(payload: str) -> str:
+def masked(payload: str) -> str:
     """The event as it came, without what opens something and without people."""
     try:
         return redact(json.dumps(json.loads(payload), indent=1, ensure_ascii=False))
@@ -341,20 +325,4 @@ def _exception(row: Any) -> dict[str, Any]:
         "order_id": row.order_id,
         "order_number": None,
         "stripe_id": row.stripe_id,
-    }
-
-
-def _event(row: StripeEvent) -> dict[str, Any]:
-    applied = row.applied_at
-    return {
-        "id": row.id,
-        "type": row.type,
-        "object_id": row.object_id,
-        "order_number": None,
-        "state": row.state,
-        "reason": row.error,
-        "tries": row.tries,
-        "wait_s": (applied - row.received_at).total_seconds() if applied else None,
-        "work_s": None,
-        "received_at": row.received_at,
     }

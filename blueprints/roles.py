@@ -21,6 +21,7 @@ NEEDS = {
     "admin.order": VIEWER,
     "admin.exceptions": VIEWER,
     "admin.webhooks": VIEWER,
+    "admin.webhook": VIEWER,
     "admin.health": VIEWER,
     # one's own account
     "admin.account": VIEWER,
@@ -51,11 +52,23 @@ NEEDS = {
     # money back
     "admin.refund_form": REFUNDS,
     "admin.refund": REFUNDS,
+    # exceptions: what moves money, and what is done with them
+    "admin.refund_exception": REFUNDS,
+    "admin.accept_exception": REFUNDS,
+    "admin.see_to_exception": REFUNDS,
+    "admin.reopen_exception": REFUNDS,
+    "admin.look_at_exception": ADMIN,
+    "admin.replay_exception": ADMIN,
     # the engine room
     "admin.sync": ADMIN,
     "admin.sync_orders": ADMIN,
     "api.sync_orders": ADMIN,
     "admin.prove": ADMIN,
+    "admin.webhook_setup": ADMIN,
+    "admin.rehearse_events": ADMIN,
+    "admin.replay_events": ADMIN,
+    "admin.ignore_event": ADMIN,
+    "admin.fetch_events": ADMIN,
     "admin.jobs": ADMIN,
     "admin.retry_jobs": ADMIN,
     "admin.drop_job": ADMIN,

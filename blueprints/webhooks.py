@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flask import Blueprint, request
 
+from domain.errors import UnverifiedEvent
 from extensions import csrf
 from gateway import current_gateway
 from services import inbox
@@ -18,8 +19,11 @@ csrf.exempt(bp)
 @bp.post("/api/stripe/webhook", endpoint="api_stripe_webhook")
 @bp.post("/api/webhooks", endpoint="api_webhooks")
 def stripe() -> tuple[str, int]:
-    event = current_gateway().verify(
-        request.get_data(), request.headers.get("Stripe-Signature", "")
-    )
+    signature = request.headers.get("Stripe-Signature", "")
+    try:
+        event = current_gateway().verify(request.get_data(), signature)
+    except UnverifiedEvent as error:
+        inbox.note_refused(error.message)
+        raise
     inbox.receive(event)
     return "", 200

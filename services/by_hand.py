@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from domain.clock import now
-from services import auth, check, leases, reconcile
+from domain.errors import ShopError
+from services import auth, check, inbox, leases, reconcile
 from services.causes import Cause
 from services.reconcile import Tally
 
 PROOF = "last_proof"  # of the settings table
+PERIODS_H = (1, 24, 72)  # Stripe itself gives up after three days
 WAITS_S = 15  # somebody waits for the answer, and a dyno cuts a request at 30 s
 MOST_SHOWN = 50  # violations that are kept; whoever has more mends these first
 
@@ -31,6 +33,25 @@ class Proof:
         return not self.violations
 
 
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """How many events had never reached us, and what has become of them."""
+
+    missed: int
+    done: int
+    ignored: int
+    waiting: int
+
+
+class NotAPeriod(ShopError):
+    code = "not_a_period"
+    http_status = 422
+    headline = "Nothing was fetched"
+
+    def __init__(self, known: tuple[int, ...]) -> None:
+        super().__init__(f"Choose how far back: {', '.join(map(str, known))} hours.")
+
+
 def sync_orders(actor: str) -> Tally:
     """One pass over everything open, also over what was looked at a moment ago, as far as it gets
     in 15 s; the rest is counted as skipped and waits for the clock.
@@ -41,6 +62,20 @@ def sync_orders(actor: str) -> Tally:
     tally = reconcile.sync(cause=cause, due_only=False, budget_s=WAITS_S)
     auth.note(actor, "synced orders", detail=said(tally))
     return tally
+
+
+def fetch_missed(actor: str, hours: int) -> Fetched:
+    """Fetch what Stripe has sent in the last ``hours`` (1, 24, 72) and never reached us, and apply
+    it. Raises NotAPeriod and the Stripe errors. Safe at any time: each event counts once.
+    """
+    if hours not in PERIODS_H:
+        raise NotAPeriod(PERIODS_H)
+    fresh = reconcile.fetch_events(now() - timedelta(hours=hours))
+    inbox.drain()
+    states = inbox.states_of(fresh)
+    fetched = Fetched(len(fresh), *(states.get(one, 0) for one in ("done", "ignored", "new")))
+    auth.note(actor, "fetched events", detail=f"{hours} h: {fetched.missed} missed")
+    return fetched
 
 
 def prove(actor: str) -> Proof:

@@ -77,6 +77,8 @@ class Desk:
         self.disputes = disputes.of([p.payment_intent for p in self.payments])
         self.new_payments: list[str] = []
         self.changed = False
+        # Nothing of what goes well the first time was ever an exception: spare it the question.
+        self.may_heal = attempt.state != "open" or attempt.failed_looks > 0
         self.stock_moves: list[tuple[Callable[[list[stock.Line]], None], stock.Line]] = []
 
     def is_overtaken(self, versions: dict[int, int], plans_seen: dict[int, int] | None) -> bool:

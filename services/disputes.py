@@ -13,12 +13,11 @@ from domain.facts import DisputeSeen
 from domain.money import display
 from extensions import db, reading
 from models import Dispute
-from services.exceptions import close_exception, open_exception
+from services.exceptions import DISPUTE_ENDS, open_exception
 
-# Stripe's statuses (docs.stripe.com/api/disputes/object#dispute_object-status) that end a dispute
-# in the shop's favour; while in any other, the order is disputed.
+# Those of Stripe's statuses that end a dispute in the shop's favour; while in any other, the order
+# is disputed.
 HARMLESS = ("won", "warning_closed", "prevented")
-DECIDED = (*HARMLESS, "lost")
 UNANSWERED = ("needs_response", "warning_needs_response")
 
 
@@ -54,7 +53,7 @@ def versions(attempt_id: str) -> dict[str, int]:
 
 def record(fact: DisputeSeen, order_id: str, rows: list[Dispute]) -> bool:
     """Write one down under the attempt's lock, adding it to ``rows`` if it is new; says if anything
-    changed. A person is told when it opens, and no longer once it is decided."""
+    changed. A person is told when it opens; once it is decided that heals."""
     row = next((row for row in rows if row.stripe_id == fact.dispute_id), None)
     if row is None:
         row = Dispute(stripe_id=fact.dispute_id, status="", version=0, opened_at=now())
@@ -74,9 +73,7 @@ def record(fact: DisputeSeen, order_id: str, rows: list[Dispute]) -> bool:
     for name, value in seen.items():
         setattr(row, name, value)
     row.version += 1
-    if fact.status in DECIDED:
-        close_exception("dispute", fact.dispute_id)
-    else:
+    if fact.status not in DISPUTE_ENDS:
         _tell(fact, order_id)
     return True
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
+from flask import current_app
 from sqlalchemy import select, update
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
@@ -19,6 +21,7 @@ from extensions import (
     HungJob,
     atomic,
     doorbell,
+    enqueue_after_commit,
     inserting_once,
     is_postgresql,
     one_statement,
@@ -28,10 +31,10 @@ from extensions import (
 )
 from gateway import current_gateway, facts
 from gateway.webhooks import VerifiedEvent
-from models import Payment, StripeEvent, StripeLeg
-from services import attempts, plan_rows, rebuild, settle
+from models import AuditEntry, Payment, StripeEvent, StripeLeg
+from services import attempts, leases, plan_rows, rebuild, settle
 from services.causes import Cause
-from services.exceptions import open_exception, resolve
+from services.exceptions import TRIED, close_exception, open_exception
 
 log = structlog.get_logger()
 
@@ -40,6 +43,8 @@ MOST_IDS = 1000  # in one question; both databases have a limit, and a month of 
 BATCH = 50  # one job serves many events; at 20 ms each a batch takes a second
 MOST_TRIES = 8  # of our own failures; an outage of Stripe or the database is not a try
 LONGEST_WAIT_S = 60
+BEGINNING = datetime(2011, 1, 1, tzinfo=UTC)
+REFUSALS_NOTED_EVERY = timedelta(minutes=1)
 BUDGET_S = 5  # RQ jobs stay short, so that a stopping worker finishes the one it has
 
 
@@ -77,6 +82,33 @@ def _row(event: VerifiedEvent, lane: str) -> dict[str, Any]:
         "next_at": moment,
         "received_at": moment,
     }
+
+
+def note_refused(why: str) -> None:
+    """Remember that a body was refused, for whoever asks why no event comes: when, and whether for
+    its signature or for its time. At most once a minute and process, whoever knocks how often."""
+    about = next((kind for kind, words in _REFUSALS.items() if words in why), None)
+    noted: dict[str, datetime] = current_app.extensions.setdefault("refusals_noted", {})
+    if about is None or now() - noted.get(about, BEGINNING) < REFUSALS_NOTED_EVERY:
+        return
+    noted[about] = now()
+    try:
+        leases.write(_refused(about), now().isoformat())
+    except SQLAlchemyError as error:
+        log.warning("inbox.refusal_not_noted", error=type(error).__name__)
+
+
+def last_refused(about: str) -> datetime | None:
+    """When a body was last refused for its ``secret`` or for our ``clock`` (UTC, to a minute)."""
+    told = leases.read(_refused(about))
+    return datetime.fromisoformat(told) if told else None
+
+
+def _refused(about: str) -> str:
+    return f"webhook-refused:{about}"
+
+
+_REFUSALS = {"secret": "does not match", "clock": "off our clock"}  # words of gateway.webhooks
 
 
 def drain() -> int:
@@ -135,7 +167,7 @@ def _lease() -> list[Any]:
 def apply(event_id: str, payload: str, lane: str, tries: int) -> None:
     """Apply one event. Failures are noted on its row and tried again later; nothing is lost."""
     try:
-        _apply(facts.of_event(json.loads(payload)), lane)
+        _apply(replace(facts.of_event(json.loads(payload)), begun=now()), lane)
     except (StripeUnavailable, StripeBusy, OperationalError) as error:
         _try_again(event_id, tries, error)
     except HungJob:
@@ -246,7 +278,13 @@ def _closing(news: News, state: str, why: str, early: str | None = None) -> Any:
     return (
         update(StripeEvent)
         .where(StripeEvent.id == news.event_id)
-        .values(state=state, error=why, applied_at=now(), payment_intent=early)
+        .values(
+            state=state,
+            error=why,
+            applied_at=now(),
+            payment_intent=early,
+            work_ms=news.ms(now()),
+        )
         .execution_options(synchronize_session=False)
     )
 
@@ -267,18 +305,22 @@ def _try_again(event_id: str, tries: int, error: Exception) -> None:
             open_exception("dead_event", event_id, f"This event could not be applied: {why}")
 
 
-def replay(event_id: str) -> bool:
-    """Take a dead event up again, and close its exception; applying it twice changes nothing."""
+def replay(event_id: str, actor: str, *states: str) -> bool:
+    """Take an event up again that is in one of ``states`` (dead, if none is named), and close its
+    exception; says if it was. Applying it twice changes nothing."""
     with atomic() as session:
         taken = session.execute(
             update(StripeEvent)
-            .where(StripeEvent.id == event_id, StripeEvent.state == "dead")
+            .where(StripeEvent.id == event_id, StripeEvent.state.in_(states or ("dead",)))
             .values(state="new", tries=0, next_at=now())
             .execution_options(synchronize_session=False)
         )
-        resolve("dead_event", event_id)
-    doorbell.ring("drain_inbox")
-    return bool(taken.rowcount)  # type: ignore[attr-defined]
+        again = bool(taken.rowcount)  # type: ignore[attr-defined]
+        if again:
+            close_exception("dead_event", event_id, TRIED, "Taken up again.", by=actor)
+            session.add(AuditEntry(actor=actor, action="replayed", subject=event_id))
+            enqueue_after_commit("drain_inbox")
+    return again
 
 
 def is_empty() -> bool:
@@ -290,6 +332,16 @@ def is_empty() -> bool:
         )
 
 
+def states_of(event_ids: list[str]) -> Counter[str]:
+    """How many of these events are in which state."""
+    found: Counter[str] = Counter()
+    with reading() as session:
+        for start in range(0, len(event_ids), MOST_IDS):
+            some = StripeEvent.id.in_(event_ids[start : start + MOST_IDS])
+            found.update(session.scalars(select(StripeEvent.state).where(some)))
+    return found
+
+
 def orders_of(event_ids: list[str]) -> int:
     """How many orders these events were applied to."""
     found: set[str | None] = set()
@@ -298,21 +350,3 @@ def orders_of(event_ids: list[str]) -> int:
             some = StripeEvent.id.in_(event_ids[start : start + MOST_IDS])
             found |= set(session.scalars(select(StripeEvent.attempt_id).where(some)))
     return len(found - {None})
-
-
-def find(event_id: str) -> StripeEvent | None:
-    with reading() as session:
-        return session.scalar(select(StripeEvent).where(StripeEvent.id == event_id))
-
-
-def newest(limit: int = 50, before: str | None = None) -> list[StripeEvent]:
-    """What came last; ``before`` is the id of the last row of the page above."""
-    with reading() as session:
-        query = select(StripeEvent).order_by(StripeEvent.received_at.desc(), StripeEvent.id.desc())
-        last = session.get(StripeEvent, before) if before else None
-        if last:
-            query = query.where(
-                (StripeEvent.received_at < last.received_at)
-                | ((StripeEvent.received_at == last.received_at) & (StripeEvent.id < last.id))
-            )
-        return list(session.scalars(query.limit(limit)))

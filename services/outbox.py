@@ -28,8 +28,8 @@ from extensions import (
     reading,
     retrying,
 )
-from models import OutboxMessage
-from services.exceptions import open_exception, resolve
+from models import AuditEntry, OutboxMessage
+from services.exceptions import TRIED, close_exception, open_exception
 
 log = structlog.get_logger()
 
@@ -57,6 +57,7 @@ _handlers: dict[str, Handler] = {}
 CARRIERS = (
     "services.payback",
     "services.receipts",
+    "services.remedies",
     "services.shipping",
     "services.subscribing",
 )
@@ -186,8 +187,8 @@ def _finish(message: OutboxMessage, **values: Any) -> None:
             )
 
 
-def replay(name: str) -> bool:
-    """Take a dead effect (``kind:key``) up again, and close its exception."""
+def replay(name: str, actor: str) -> bool:
+    """Take a dead effect (``kind:key``) up again, and close its exception; says if it was dead."""
     kind, _, key = name.partition(":")
     with atomic() as session:
         taken = session.execute(
@@ -198,9 +199,12 @@ def replay(name: str) -> bool:
             .values(state="new", tries=0, next_at=now())
             .execution_options(synchronize_session=False)
         )
-        resolve("dead_effect", name)
-    doorbell.ring("drain_outbox")
-    return bool(taken.rowcount)  # type: ignore[attr-defined]
+        again = bool(taken.rowcount)  # type: ignore[attr-defined]
+        if again:
+            close_exception("dead_effect", name, TRIED, "Taken up again.", by=actor)
+            session.add(AuditEntry(actor=actor, action="replayed", subject=name[:255]))
+            enqueue_after_commit("drain_outbox")
+    return again
 
 
 def mails(limit: int = 50) -> list[OutboxMessage]:

@@ -26,7 +26,7 @@ from models import CheckoutAttempt, Order, Payment, StripeLeg
 from services import inbox, leases, outbox, settings, settle, snapshots
 from services.causes import EXPIRY, SYNC, Cause
 from services.check import BEGINNING
-from services.exceptions import open_exception
+from services.exceptions import heal, open_exception
 
 log = structlog.get_logger()
 
@@ -299,6 +299,7 @@ def _note_look(attempt_id: str, *, answered: bool) -> None:
         attempt = session.scalar(select(CheckoutAttempt).where(CheckoutAttempt.id == attempt_id))
         if attempt is None:
             return
+        was_lost = attempt.failed_looks > 0
         attempt.failed_looks = 0 if answered else attempt.failed_looks + 1
         if not answered:
             doublings = min(attempt.failed_looks - 1, 10)
@@ -322,6 +323,9 @@ def _note_look(attempt_id: str, *, answered: bool) -> None:
             .values(noted)
             .execution_options(synchronize_session=False)
         )
+        if was_lost and answered:
+            session.flush()
+            heal(attempt_id)
 
 
 def _tidy() -> None:

@@ -24,6 +24,7 @@ from models import StripeEvent, StripeLeg
 from services import attempts, legs, plan_rows, rebuild, refunds, stock
 from services.causes import EXPIRY, Cause
 from services.desk import Desk, SnapshotMissing
+from services.exceptions import heal
 
 log = structlog.get_logger()
 
@@ -204,6 +205,8 @@ def _apply(
         if news:
             _mark_applied(news, attempt_id)
         session.flush()
+        if desk.changed and desk.may_heal:
+            heal(attempt_id, desk.new_payments)
         if desk.new_payments:
             _take_up_again(desk.new_payments)
         stock.carry_out(desk.stock_moves)  # the hot rows come last: they are locked shortest
@@ -214,7 +217,8 @@ def _apply(
 
 def _mark_applied(news: News, attempt_id: str) -> None:
     """The event is done in the very transaction that applied its facts, and not before."""
-    db.session.execute(_APPLIED, {"event": news.event_id, "attempt": attempt_id, "moment": now()})
+    about = {"event": news.event_id, "attempt": attempt_id, "moment": now(), "ms": news.ms(now())}
+    db.session.execute(_APPLIED, about)
 
 
 def _take_up_again(payments: list[str]) -> None:
@@ -240,6 +244,10 @@ _APPLIED = (
     update(_events)
     .where(_events.c.id == bindparam("event"))
     .values(
-        state="done", attempt_id=bindparam("attempt"), applied_at=bindparam("moment"), error=None
+        state="done",
+        attempt_id=bindparam("attempt"),
+        applied_at=bindparam("moment"),
+        work_ms=bindparam("ms"),
+        error=None,
     )
 )

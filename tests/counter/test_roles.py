@@ -32,6 +32,7 @@ LOWEST = {
     "GET /admin/orders/<order_id>": "viewer",
     "GET /admin/exceptions": "viewer",
     "GET /admin/webhooks": "viewer",
+    "GET /admin/webhooks/<event_id>": "viewer",
     "GET /admin/health": "viewer",
     "GET /admin/account": "viewer",
     "POST /admin/account/password": "viewer",
@@ -58,6 +59,17 @@ LOWEST = {
     "POST /admin/product-imports/confirmations": "admin",
     "GET /admin/orders/<order_id>/refund": "refunds",
     "POST /admin/orders/<order_id>/refund": "refunds",
+    "POST /admin/exceptions/<int(max=2147483647):exception_id>/refunds": "refunds",
+    "POST /admin/exceptions/<int(max=2147483647):exception_id>/acceptance": "refunds",
+    "POST /admin/exceptions/<int(max=2147483647):exception_id>/notes": "refunds",
+    "POST /admin/exceptions/<int(max=2147483647):exception_id>/reopenings": "refunds",
+    "POST /admin/exceptions/<int(max=2147483647):exception_id>/looks": "admin",
+    "POST /admin/exceptions/<int(max=2147483647):exception_id>/replays": "admin",
+    "GET /admin/webhook-setup": "admin",
+    "POST /admin/webhook-rehearsals": "admin",
+    "POST /admin/webhook-replays": "admin",
+    "POST /admin/webhook-fetches": "admin",
+    "POST /admin/webhooks/<event_id>/dismissals": "admin",
     "POST /admin/orders/<order_id>/sync": "admin",
     "POST /admin/sync": "admin",
     "POST /api/admin/sync-orders": "admin",
@@ -101,6 +113,8 @@ def come(shop: Shop, who: str, bought: Checkout) -> Shopper:
 def open_it(person: Shopper, named: str, bought: Checkout) -> Any:
     method, path = named.split()
     path = path.replace("<order_id>", bought.order_id).replace("<sku>", MUG)
+    path = re.sub(r"<int.*exception_id>", "1", path)
+    path = path.replace("<event_id>", bought.shopper.shop.events()[0].id)
     return person.get(path) if method == "GET" else person.post(path)
 
 

@@ -46,11 +46,13 @@ def address(rule: Rule, checkout: Checkout) -> str:
         "session_id": checkout.session_id,
         "slug": "enamel-mug",
         "sku": MUG,
+        "exception_id": 1,
+        "event_id": checkout.shopper.shop.events()[0].id,
         "message_id": checkout.shopper.shop.receipts()[0].id,
     }
     path = rule.rule
     for name in rule.arguments:
-        path = re.sub(rf"<(?:[a-z]+:)?{name}>", str(known[name]), path)
+        path = re.sub(rf"<(?:[a-z]+(?:\([^)]*\))?:)?{name}>", str(known[name]), path)
     return path + {
         "/checkout/success": f"?session_id={checkout.session_id}",
         "/api/checkout/success": f"?session_id={checkout.session_id}",

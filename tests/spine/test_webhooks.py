@@ -388,7 +388,7 @@ def test_a_poison_event_stops_after_eight_tries_and_the_others_flow_on(
     assert states == {"evt_bad": ("dead", 8), "evt_good": ("done", 0)}
     assert [e.type for e in shop.exceptions()] == ["dead_event"]
 
-    inbox.replay("evt_bad")
+    assert inbox.replay("evt_bad", "ada")
     inbox.drain()
     assert shop.order(bad.order_id).payment_status == "paid"  # type: ignore[union-attr]
 
