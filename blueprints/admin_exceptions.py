@@ -166,6 +166,7 @@ def _card(row: ShopException, whose: dict[str, Any]) -> dict[str, Any]:
         "name": whose.get("name"),
         "stripe_id": row.stripe_id,
         "dashboard": _at_stripe(row.stripe_id),
+        "is_decided_at_stripe": row.type in ("dispute", "owner_mismatch"),
         "event_id": row.stripe_id if row.type == "dead_event" else None,
         "buttons": _buttons(row) if row.state == "open" else [],
         "resolution": row.resolution,

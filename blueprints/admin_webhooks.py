@@ -49,10 +49,11 @@ def rehearse_events() -> Page:
         rows = events.chosen(_ticked())
     except ShopError as error:
         return _refused(error)
+    told = [rehearsal.of_event(row) for row in rows]
     return render_template(
         "admin/webhook_rehearsal.html",
-        rehearsals=[rehearsal.of_event(row) for row in rows],
-        numbers=events.numbers(rows),
+        rehearsals=told,
+        numbers=events.numbers(one.order_id for one in told),
     )
 
 
@@ -114,7 +115,7 @@ def _page(*, said: str | None = None, problem: ShopError | None = None) -> str:
     after = request.args.get("after")
     found = events.newest(wanted, after, events.PAGE + 1)
     rows, more = found[: events.PAGE], len(found) > events.PAGE
-    numbers, waiting = events.numbers(rows), metrics.inbox_waiting()
+    numbers, waiting = events.numbers(row.attempt_id for row in rows), metrics.inbox_waiting()
     here: dict[str, Any] = {
         "state": wanted.state or None,
         "type": wanted.type or None,
@@ -150,7 +151,7 @@ def _event_page(event_id: str, *, problem: ShopError | None = None) -> str:
     return render_template(
         "admin/webhook.html",
         event={
-            **_row(row, events.numbers([row])),
+            **_row(row, events.numbers([row.attempt_id])),
             "api_version": row.api_version,
             "livemode": row.livemode,
             "next_at": row.next_at if row.state == "new" else None,

@@ -108,9 +108,9 @@ def find(event_id: str) -> StripeEvent:
     return found
 
 
-def numbers(rows: Iterable[StripeEvent]) -> dict[str, str]:
-    """The orders that events were applied to: their numbers, by id."""
-    ids = {row.attempt_id for row in rows if row.attempt_id}
+def numbers(order_ids: Iterable[str | None]) -> dict[str, str]:
+    """The numbers of these orders, by id."""
+    ids = set(order_ids) - {None}
     if not ids:
         return {}
     with reading() as session:

@@ -20,6 +20,7 @@ from domain.money import display
 from extensions import (
     HungJob,
     atomic,
+    db,
     doorbell,
     enqueue_after_commit,
     inserting_once,
@@ -31,7 +32,7 @@ from extensions import (
 )
 from gateway import current_gateway, facts
 from gateway.webhooks import VerifiedEvent
-from models import AuditEntry, Payment, StripeEvent, StripeLeg
+from models import AuditEntry, CheckoutAttempt, Payment, StripeEvent, StripeLeg
 from services import attempts, leases, plan_rows, rebuild, settle
 from services.causes import Cause
 from services.exceptions import TRIED, close_exception, open_exception
@@ -166,15 +167,17 @@ def _lease() -> list[Any]:
 
 def apply(event_id: str, payload: str, lane: str, tries: int) -> None:
     """Apply one event. Failures are noted on its row and tried again later; nothing is lost."""
+    news = None
     try:
-        _apply(replace(facts.of_event(json.loads(payload)), begun=now()), lane)
+        news = replace(facts.of_event(json.loads(payload)), begun=now())
+        _apply(news, lane)
     except (StripeUnavailable, StripeBusy, OperationalError) as error:
         _try_again(event_id, tries, error)
     except HungJob:
         raise
     except Exception as error:
         log.exception("inbox.event_failed", event_id=event_id, tries=tries + 1)
-        _try_again(event_id, tries + 1, error)
+        _try_again(event_id, tries + 1, error, news)
 
 
 def _apply(news: News, lane: str) -> None:
@@ -290,7 +293,7 @@ def _closing(news: News, state: str, why: str, early: str | None = None) -> Any:
 
 
 @retrying
-def _try_again(event_id: str, tries: int, error: Exception) -> None:
+def _try_again(event_id: str, tries: int, error: Exception, news: News | None = None) -> None:
     dead = tries >= MOST_TRIES
     wait = timedelta(seconds=min(2 ** min(tries + 1, 6), LONGEST_WAIT_S))
     why = f"{type(error).__name__}: {error}"[:2000]
@@ -302,7 +305,21 @@ def _try_again(event_id: str, tries: int, error: Exception) -> None:
             .execution_options(synchronize_session=False)
         )
         if dead:
-            open_exception("dead_event", event_id, f"This event could not be applied: {why}")
+            told = f"{news.type if news else 'It'} could not be applied: {why}"
+            open_exception("dead_event", event_id, told, **_at_stake(news))
+
+
+def _at_stake(news: News | None) -> dict[str, Any]:
+    """Whose order dead news is about, and its money; inside the caller's transaction."""
+    if news is None:
+        return {}
+    named = select(CheckoutAttempt.id).where(CheckoutAttempt.id == news.attempt_id)
+    paid = news.payment
+    return {
+        "order_id": db.session.scalar(named),
+        "amount": paid and paid.amount,
+        "currency": paid and paid.currency,
+    }
 
 
 def replay(event_id: str, actor: str, *states: str) -> bool:

@@ -269,8 +269,9 @@ def _new_or(noun: str, name: str, *, spoken: Any = _sum) -> Any:
 def _payment(was: Any, now_: Any) -> str:
     role = ROLES.get(now_["role"], now_["role"])
     if was is None:
-        return f"Payment of {_sum(now_)} ({now_['payment_intent']}) is written down: it {role}"
-    return f"Payment of {_sum(now_)} ({now_['payment_intent']}): now it {role}"
+        told = f"Payment of {_sum(now_)} ({_short(now_['payment_intent'])})"
+        return f"{told} is written down: it {role}"
+    return f"Payment of {_sum(now_)} ({_short(now_['payment_intent'])}): now it {role}"
 
 
 def _effect(was: Any, now_: Any) -> str | None:
@@ -292,6 +293,11 @@ def _stock(was: Any, now_: Any) -> str | None:
     return f"Stock of {now_['title']}: {steps}" if steps else None
 
 
+def _short(id_: str | None) -> str:
+    id_ = id_ or ""
+    return id_ if len(id_) <= 18 else f"{id_[:12]}…{id_[-4:]}"
+
+
 def _title(row: dict[str, Any]) -> str:
     return f"“{row['title']}”"
 
@@ -299,7 +305,7 @@ def _title(row: dict[str, Any]) -> str:
 _SAY: dict[str, Any] = {
     "checkout": _checkout,
     "order": _order,
-    "leg": _new_or("Payment page", "state", spoken=lambda row: row["stripe_id"] or ""),
+    "leg": _new_or("Payment page", "state", spoken=lambda row: _short(row["stripe_id"])),
     "payment": _payment,
     "refund": _new_or("Refund of", "state"),
     "dispute": _new_or("Dispute over", "status"),

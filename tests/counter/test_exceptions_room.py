@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from tests.counter.test_disputes import WINS, a_disputed_order, answer
 from tests.counter.troubles import the_only_one
 from tests.pages.conftest import signed_in
 from tests.pages.test_doors import everything
-from tests.shop import LAMP, MUG, ORIGIN, Shop, Shopper
+from tests.shop import LAMP, MUG, ORIGIN, Shop, Shopper, TestShops
 
 LIST = "/admin/exceptions"
 ROOT = Path(__file__).resolve().parents[2]
@@ -87,6 +88,20 @@ def test_each_kind_is_a_sentence_with_its_money_and_its_best_actions(
     assert set(exceptions._CURES) | set(exceptions.DEAD) | {"owner_mismatch"} == set(
         remedies.OFFERS
     )
+
+
+def test_a_shop_at_the_real_stripe_is_led_to_its_dashboard(sqlite_shops: TestShops) -> None:
+    with sqlite_shops.opened() as shop:
+        a_disputed_order(shop)
+        admin = signed_in(shop)
+        assert "dashboard.stripe.com" not in admin.get(LIST).text  # the sandbox has none
+        about = shop.app.extensions["settings"]
+        shop.app.extensions["settings"] = replace(about, stripe_api_base=None)
+
+        page = admin.get(LIST).text
+
+        assert re.search(r"https://dashboard.stripe.com/test/disputes/d\w+", page)
+        assert "Answer it at Stripe" in page
 
 
 def test_an_empty_list_says_what_would_stand_there(sqlite_shop: Shop) -> None:
@@ -388,6 +403,7 @@ def test_a_dead_event_is_tried_again_and_comes_back_if_it_dies_again(
 ) -> None:
     bought = troubles.dead_event(shop, monkeypatch)
     row = the_only_one(shop, "dead_event")
+    assert (row.order_id, row.amount, row.currency) == (bought.order_id, 2290, "eur")
     assert press(ada, row, "replays").status_code == 303
     assert press(ada, row, "replays").status_code == 409
     assert stands(shop, "dead_event") == ("resolved", "tried")
