@@ -150,6 +150,7 @@ def test_no_page_scrolls_sideways_on_a_phone(shop: DemoShop, visit: Visit, admin
         "/admin/orders?q=nothing",
         "/admin/exceptions",
         "/admin/webhooks",
+        "/admin/webhook-setup",
         "/admin/jobs",
         "/admin/health",
         "/admin/account",
