@@ -232,6 +232,7 @@ def statements() -> Iterator[list[tuple[str, Any]]]:
 # By time, or holding only what is not finished: none of them is walked further on a later day.
 BOUNDED = {
     "orders_newest_first", "inbox_newest_first", "ix_stripe_events_attempt_id", "acts_of_people",
+    "ix_stripe_events_object_id",  # a payment has a handful of events
     "exceptions_by_age", "ix_audit_log_at", "open_attempts_by_deadline",
     "one_open_attempt_per_cart", "inbox_waiting", "outbox_waiting", "dead_events", "dead_effects",
     "open_exceptions",
