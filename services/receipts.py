@@ -13,7 +13,7 @@ from domain.clock import now
 from domain.money import display
 from extensions import atomic, reading
 from models import CheckoutAttempt, Order, OutboxMessage
-from services import links, mail, orders, outbox, shop
+from services import links, mail, orders, outbox, plan_pages, shop
 
 MOST_LINKS = 20
 
@@ -90,10 +90,14 @@ def compose(message: OutboxMessage) -> EmailMessage:
     with reading() as session:
         order = session.scalars(select(Order).where(Order.id == message.order_id)).one()
         items = list(order.items)
+    case = orders.dossier(order.id)
     settings = current_app.extensions["settings"]
     about = {
         "order": order,
         "items": items,
+        "received": order.total - plan_pages.unpaid(items),
+        "unpaid": plan_pages.unpaid(items),
+        "plans": plan_pages.of(case) if case else [],
         "number": orders.number(order),
         "money": lambda amount: display(amount, order.currency),
         "link": settings.public_origin + links.path(order),
