@@ -246,8 +246,11 @@ def person_erase(email: str) -> None:
         f"{done.orders} orders, {done.attempts} checkouts, {done.mails} mails and {done.events} "
         "events forgot the person"
     )
+    for subscription in done.running:
+        click.echo(f"cancel first, it still charges: {subscription}", err=True)
     if done.still_open:
         click.echo(f"{done.still_open} still under way: run it again when they are over", err=True)
+    if done.still_open or done.running:
         sys.exit(1)
 
 

@@ -22,6 +22,7 @@ from services import (
     exceptions,
     inbox,
     orders,
+    plan_pages,
     reconcile,
     refunds,
     shipping,
@@ -194,6 +195,7 @@ def order_page(
     previous = {leg.id: leg.stripe_id for leg in case.legs}
     given_back = refunds.of_order(order.id)
     parcels = shipping.parcels_of(order.id)
+    shown_plans = plan_pages.of(case)
     return render_template(
         "admin/order.html",
         order={
@@ -211,9 +213,15 @@ def order_page(
             "seconds_to_paid": paid_after,
             "version": order.version,
             "refunded": order.refunded,
-            "is_paid": any(payment.role == "settles" for payment in case.payments),
+            "is_paid": bool(case.settling) or order.is_paid,
+            "unpaid": plan_pages.unpaid(case.items) if order.paid_at else 0,
+            "is_refundable": bool(case.settling),
         },
         lines=case.items or status_page.lines_of(attempt),
+        line_states=plan_pages.states(case),
+        plans=shown_plans,
+        titles={item.sku: item.title for item in case.items if item.plan},
+        refund_left=refunds.left_by_intent(paid for plan in shown_plans for paid in plan.renewals),
         legs=[
             {
                 "stripe_id": leg.stripe_id,
@@ -226,11 +234,12 @@ def order_page(
             }
             for leg in case.legs
         ],
-        payments=case.payments,
+        payments=[p for p in case.payments if not any(p in plan.renewals for plan in shown_plans)],
         refunds=given_back,
         refund_on_its_way=any(row.state in refunds.ON_ITS_WAY for row in given_back),
         parcels=parcels,
         to_ship=shipping.waiting(order, parcels),
+        not_yet=shipping.not_yet(case.items),
         typed=typed or {},
         carriers=CARRIERS,
         said=said,
@@ -295,6 +304,7 @@ _TITLES = {
     "parcel": "Parcel sent",
     "ignored": "Nothing to change",
     "note": "Note",
+    "plan": "Subscription",
 }
 
 

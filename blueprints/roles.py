@@ -51,6 +51,8 @@ NEEDS = {
     # money back
     "admin.refund_form": REFUNDS,
     "admin.refund": REFUNDS,
+    "admin.cancel_subscription": REFUNDS,
+    "admin.resume_subscription": REFUNDS,
     # the engine room
     "admin.sync": ADMIN,
     "admin.sync_orders": ADMIN,

@@ -172,7 +172,8 @@ class Desk:
         self.changed = True
         took = f"{display(fact.amount, fact.currency)} by {fact.payment_intent}"
         history.noted(self.attempt.id, "payment", self.cause, f"{took}, {_ROLES[payment.role]}")
-        if role == "renewal":
+        begins_late = role == "settles" and self.attempt.state == "settled"
+        if role == "renewal" or begins_late:  # the order's receipt does not tell of it
             outbox.owe("renewed", fact.payment_intent, order_id=self.attempt.id)
 
     def _purpose(self, fact: known.PaymentSucceeded, leg: StripeLeg | None) -> tuple[str, str]:

@@ -120,7 +120,7 @@ def _lease() -> OutboxMessage | None:
     waiting = (
         select(OutboxMessage)
         .where(OutboxMessage.state == "new", OutboxMessage.next_at <= moment)
-        .order_by(OutboxMessage.next_at)
+        .order_by(OutboxMessage.next_at, OutboxMessage.id)
         .limit(1)
     )
     if is_postgresql():

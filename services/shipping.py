@@ -14,7 +14,7 @@ from sqlalchemy import select
 
 from domain.clock import now
 from domain.errors import Conflict, NotFound, ShopError
-from domain.transitions import Ignore, Outcome, Status, decide
+from domain.transitions import Ignore, LineState, Outcome, Status, decide
 from extensions import atomic, db, reading, retrying
 from models import (
     AuditEntry,
@@ -65,7 +65,8 @@ def ship(
     version: int | None,
 ) -> None:
     """Send a parcel with so many ``units`` of these order items; the order is shipped once nothing
-    of it is left to send. Without units it only says so, where the rest went back on the shelf.
+    of it is left to send, nor may come to be. Without units it only says so, where the rest went
+    back on the shelf.
 
     Raises NotFound, NotAParcel, Overtaken, Conflict; then nothing was written.
     """
@@ -77,8 +78,11 @@ def ship(
         left = left_to_ship(order, parcels_of(order_id))
         lines = _packed(order, units, left)
         rest = sum(left.values()) - sum(line["quantity"] for line in lines)
+        undecided = not_yet(order.items)
         if not lines and rest:
             raise NotAParcel("Choose what is in the parcel.")
+        if not lines and undecided:
+            raise NotAParcel(f"{undecided[0].title} is not paid yet: it may have to be sent still.")
         if lines:
             if not carrier:
                 raise NotAParcel("Say who carries the parcel.")
@@ -92,9 +96,10 @@ def ship(
             )
             session.add(parcel)
             session.flush()
-            outbox.owe("shipped", str(parcel.id), order_id=order_id, is_last=rest == 0)
+            is_last = rest == 0 and not undecided
+            outbox.owe("shipped", str(parcel.id), order_id=order_id, is_last=is_last)
             _write_down(order, "sent", f"{_listed(lines)} with {carrier} {tracking}".strip(), actor)
-        if rest == 0:
+        if rest == 0 and not undecided:
             _move(attempt, order, Outcome.SHIPPED, actor)
         else:
             order.version += 1
@@ -164,6 +169,8 @@ def _packed(
         item = items.get(item_id)
         if item is None:
             raise NotAParcel("One of the lines is not of this order.")
+        if quantity and item.state != LineState.ACTIVE:
+            raise NotAParcel(f"{item.title} is not paid, so it cannot be sent.")
         if not 0 <= quantity <= left[item_id]:
             raise NotAParcel(f"{item.title}: from 0 to {left[item_id]} can be sent.")
         if quantity:
@@ -174,7 +181,8 @@ def _packed(
 
 
 def left_to_ship(order: Order, parcels: Iterable[Shipment]) -> dict[int, int]:
-    """Units of each order item that are yet to be sent: what went back on the shelf is not."""
+    """Units of each order item that are yet to be sent: what went back on the shelf is not, nor a
+    line that has not begun."""
     back = refunds.restocked(order.id)
     sent: dict[int, int] = {}
     for parcel in parcels:
@@ -182,8 +190,15 @@ def left_to_ship(order: Order, parcels: Iterable[Shipment]) -> dict[int, int]:
             sent[line["item"]] = sent.get(line["item"], 0) + line["quantity"]
     return {
         item.id: max(item.quantity - sent.get(item.id, 0) - _back(item, back), 0)
+        if item.state == LineState.ACTIVE
+        else 0
         for item in order.items
     }
+
+
+def not_yet(items: Iterable[OrderItem]) -> list[OrderItem]:
+    """The lines that may still come to be sent: their first payment is not decided."""
+    return [item for item in items if item.state in (LineState.PENDING, LineState.PAST_DUE)]
 
 
 def _back(item: OrderItem, back: Mapping[int, int]) -> int:

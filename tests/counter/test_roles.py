@@ -58,6 +58,8 @@ LOWEST = {
     "POST /admin/product-imports/confirmations": "admin",
     "GET /admin/orders/<order_id>/refund": "refunds",
     "POST /admin/orders/<order_id>/refund": "refunds",
+    "POST /admin/orders/<order_id>/subscriptions/<int:row_id>/cancel": "refunds",
+    "POST /admin/orders/<order_id>/subscriptions/<int:row_id>/resume": "refunds",
     "POST /admin/orders/<order_id>/sync": "admin",
     "POST /admin/sync": "admin",
     "POST /api/admin/sync-orders": "admin",
@@ -101,6 +103,7 @@ def come(shop: Shop, who: str, bought: Checkout) -> Shopper:
 def open_it(person: Shopper, named: str, bought: Checkout) -> Any:
     method, path = named.split()
     path = path.replace("<order_id>", bought.order_id).replace("<sku>", MUG)
+    path = path.replace("<int:row_id>", "1")
     return person.get(path) if method == "GET" else person.post(path)
 
 
