@@ -176,20 +176,24 @@ class Desk:
     def _meant(
         self, fact: known.PaymentSucceeded, leg: StripeLeg | None
     ) -> tuple[str, int, set[str]]:
-        """The part that a payment is for, what was due for it, and all parts that it pays for: one
-        line that recurs, what is bought once, or everything."""
-        if leg and leg.kind == legs.PAYS_FIRST:
-            return leg.part, self.due[leg.part], {leg.part}
-        kind = leg.kind if leg else self._kind_of_stray(fact)
-        if kind == legs.PAYS_ONCE:
-            return plans.ONCE, self.due.get(plans.ONCE, 0), {plans.ONCE}
-        return plans.ONCE, self.attempt.total, set(self.due)
+        """The part that a payment is for, what was due for it, and all parts that it pays for."""
+        pays_for = self._pays_for(leg, fact.invoice)
+        part = leg.part if leg and leg.kind == legs.PAYS_FIRST else plans.ONCE
+        if pays_for == set(self.due):
+            return part, self.attempt.total, pays_for
+        return part, sum(self.due.get(one, 0) for one in pays_for), pays_for
 
-    def _kind_of_stray(self, fact: known.PaymentSucceeded) -> str:
-        """Of a payment that came through no leg of ours: a session pays for everything."""
-        is_intent = fact.leg_id is None and fact.invoice is None
-        on_our_page = self.attempt.payment_ui == "elements"
-        return legs.PAYS_ONCE if is_intent and on_our_page else legs.PAYS_ALL
+    def _pays_for(self, leg: StripeLeg | None, invoice: str | None) -> set[str]:
+        """The parts of the checkout that money pays for which came through ``leg``, or through
+        something that is no leg of ours: one line that recurs, what is bought once, or everything.
+
+        On a page of ours an intent without an invoice pays for no subscription, whoever opened it.
+        """
+        if leg and leg.kind == legs.PAYS_FIRST:
+            return {leg.part}
+        on_our_page = leg is None and invoice is None and self.attempt.payment_ui == "elements"
+        is_once = on_our_page or (leg is not None and leg.kind == legs.PAYS_ONCE)
+        return {plans.ONCE} if is_once else set(self.due)
 
     def _role(self, fact: known.PaymentSucceeded, due: int, pays_for: set[str]) -> str:
         """Amount and currency must match to the minor unit (rule R8)."""
@@ -222,12 +226,8 @@ class Desk:
         """The parts of the checkout that are paid for."""
         found: set[str] = set()
         for payment in filter(_settles, self.payments):
-            leg = next((leg for leg in self.legs if leg.id == payment.leg_id), None)
-            kind = leg.kind if leg and payment.leg_id else None
-            if payment.part or kind == legs.PAYS_ONCE:
-                found.add(payment.part)
-            else:
-                found |= set(self.due)
+            came_by = [leg for leg in self.legs if payment.leg_id and leg.id == payment.leg_id]
+            found |= self._pays_for(next(iter(came_by), None), payment.invoice)
         return found
 
     def _covered(self) -> set[str]:

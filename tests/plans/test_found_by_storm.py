@@ -1,0 +1,38 @@
+"""What the storm has found: each defect as its smallest story."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import stripe
+
+from tests.plans.buying import COFFEE, OwnPage, lines, settle
+from tests.shop import MUG, Shop
+
+
+def at_stripe(shop: Shop) -> stripe.StripeClient:
+    """Somebody with our keys, past the shop."""
+    return stripe.StripeClient("sk_test_x", base_addresses={"api": shop.sandbox.url})
+
+
+def paid_by_a_copy(shop: Shop, intent_id: str) -> None:
+    """An intent like one of ours, for the same order and amount, is opened elsewhere and paid."""
+    ours = shop.sandbox.store.objects["payment_intent"][intent_id]
+    same: Any = {name: ours[name] for name in ("amount", "currency", "customer", "metadata")}
+    copy = at_stripe(shop).v1.payment_intents.create(same)
+    shop.sandbox.confirm(copy.id)
+
+
+def test_money_for_the_rest_that_came_past_us_begins_no_subscription(shop: Shop) -> None:
+    opened = OwnPage(shop).opened(MUG, COFFEE)
+    paid_by_a_copy(shop, opened.intent)
+    settle(shop)
+
+    assert lines(shop, opened.order_id) == {MUG: "active", COFFEE: "pending"}
+    assert (shop.product(COFFEE).held, shop.product(COFFEE).sold) == (1, 0)
+    assert shop.proves()
+
+    opened.save_card()
+    settle(shop)
+    assert lines(shop, opened.order_id) == {MUG: "active", COFFEE: "active"}
+    assert shop.proves()
