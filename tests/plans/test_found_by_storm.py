@@ -6,6 +6,7 @@ from typing import Any
 
 import stripe
 
+from services import checkout
 from tests.plans.buying import COFFEE, OwnPage, lines, settle
 from tests.shop import MUG, Shop
 
@@ -36,3 +37,15 @@ def test_money_for_the_rest_that_came_past_us_begins_no_subscription(shop: Shop)
     settle(shop)
     assert lines(shop, opened.order_id) == {MUG: "active", COFFEE: "active"}
     assert shop.proves()
+
+
+def test_the_page_that_was_left_for_ours_ends_without_calling_a_person(shop: Shop) -> None:
+    """Stripe's session had no customer; the card on our page needs one."""
+    shopper = shop.shopper()
+    bought = shopper.buy(COFFEE)
+    shopper_id = shop.attempt(bought.order_id).shopper_id
+    ours = checkout.again(bought.order_id, shopper_id, "elements")
+    settle(shop)  # the session's end is told when the customer is known
+
+    assert ours.setup_client_secret is not None
+    assert shop.exceptions() == []
