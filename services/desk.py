@@ -368,6 +368,7 @@ class Desk:
         if self.attempt.state == "settled" and not was_confirmed:  # told of both at once
             self._decide(self._judge_refunds(), verbose)
         self._settle_lines()
+        self._end_unwanted()
         self._park()
         self._show()
 
@@ -454,6 +455,13 @@ class Desk:
             if state in _TOLD:
                 key = f"{self.attempt.id}:{item.sku}"
                 outbox.owe(_TOLD[state], key, order_id=self.attempt.id, part=item.sku)
+
+    def _end_unwanted(self) -> None:
+        """What runs for an order that has ended unpaid must not renew. Whenever it is seen: its
+        money may have been told of, and refused, before anybody knew that it subscribes."""
+        for row in self.plans if self.attempt.state == "closed" else ():
+            if row.status not in plan_rows.ENDED:
+                self._owe_end(row.stripe_id)
 
     def _park(self) -> None:
         """Out of the shopper's hands: the bank, or a person here, decides. Meanwhile the shopper
@@ -572,9 +580,6 @@ class Desk:
                 )
                 if _settings().late_payment == "refund":
                     refunds.owe(payment.payment_intent, self.attempt.id, "paid too late")
-        for row in self.plans:
-            if row.status not in plan_rows.ENDED:  # it must not renew what cannot be filled
-                self._owe_end(row.stripe_id)
         return False
 
     def _show(self) -> None:

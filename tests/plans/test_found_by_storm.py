@@ -7,8 +7,8 @@ from typing import Any
 import stripe
 
 from services import checkout
-from tests.plans.buying import COFFEE, OwnPage, lines, settle
-from tests.shop import MUG, Shop
+from tests.plans.buying import COFFEE, OwnPage, lines, plans_of, settle
+from tests.shop import MUG, ORIGIN, Shop
 
 
 def at_stripe(shop: Shop) -> stripe.StripeClient:
@@ -49,3 +49,37 @@ def test_the_page_that_was_left_for_ours_ends_without_calling_a_person(shop: Sho
 
     assert ours.setup_client_secret is not None
     assert shop.exceptions() == []
+
+
+def test_what_subscribes_too_late_is_ended_whichever_news_comes_first(shop: Shop) -> None:
+    """Its money comes through an invoice that is no leg of ours, and is refused for want of stock;
+    that it subscribes is seen only afterwards."""
+    shopper = shop.shopper()
+    bought = shopper.buy(COFFEE)
+    link = {"checkout_attempt_id": bought.order_id}
+    price = {
+        "currency": "eur",
+        "unit_amount": 1200,
+        "product_data": {"name": "Monthly coffee"},
+        "recurring": {"interval": "month"},
+    }
+    wish: Any = {
+        "mode": "subscription",
+        "success_url": ORIGIN,
+        "metadata": link,
+        "subscription_data": {"metadata": link},
+        "line_items": [{"quantity": 1, "price_data": price}],
+    }
+    past_us = at_stripe(shop).v1.checkout.sessions.create(wish)
+    checkout.release(bought.order_id, shop.attempt(bought.order_id).shopper_id)
+    again = shopper.opened(shopper.check_out())  # the same coffee, which is then out again
+    shop.pay(past_us.id)
+    shop.deliver_type("invoice.paid")
+    shop.work()
+    settle(shop)
+
+    assert shop.attempt(bought.order_id).state == "closed"
+    assert [e.type for e in shop.exceptions()] == ["late_payment"]
+    assert [s["status"] for s in shop.sandbox.ledger()["subscriptions"]] == ["canceled"]
+    assert [plan.status for plan in plans_of(shop, bought.order_id)] == ["canceled"]
+    assert again.order_id != bought.order_id
