@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import stripe
 
 from services import checkout
@@ -83,3 +84,18 @@ def test_what_subscribes_too_late_is_ended_whichever_news_comes_first(shop: Shop
     assert [s["status"] for s in shop.sandbox.ledger()["subscriptions"]] == ["canceled"]
     assert [plan.status for plan in plans_of(shop, bought.order_id)] == ["canceled"]
     assert again.order_id != bought.order_id
+
+
+def test_a_customer_can_be_made_after_however_many_spent_keys(shop: Shop) -> None:
+    """Stripe keeps a failure under its key for a day, and the checkout must not wait for that."""
+    shop.sandbox.chaos.stored_500 = {"pct": 100, "only": "POST /v1/customers"}
+    shopper, page = shop.shopper(), OwnPage(shop)
+    with pytest.raises(AssertionError, match="Nothing was charged"):
+        page.opened(COFFEE, shopper=shopper)
+    shop.sandbox.chaos.clear()
+    shop.clock.forward(seconds=20)
+    opened = page.opened(COFFEE, shopper=shopper)
+    opened.buy()
+
+    assert lines(shop, opened.order_id) == {COFFEE: "active"}
+    assert shop.proves()
