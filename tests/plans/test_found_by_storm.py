@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import stripe
 
-from services import checkout
-from tests.plans.buying import COFFEE, OwnPage, lines, plans_of, settle
+from services import checkout, snapshots
+from tests.plans.buying import COFFEE, DECLINED, OwnPage, lines, plans_of, settle, sync
 from tests.shop import MUG, ORIGIN, Shop
 
 
@@ -99,3 +99,21 @@ def test_a_customer_can_be_made_after_however_many_spent_keys(shop: Shop) -> Non
 
     assert lines(shop, opened.order_id) == {COFFEE: "active"}
     assert shop.proves()
+
+
+@pytest.mark.xfail(reason="the burial stops at a tombstone with a subscription row", strict=True)
+@pytest.mark.parametrize("any_shop", ["pay_first"], indirect=True)
+def test_a_tombstone_whose_subscription_never_began_is_removed(any_shop: Shop) -> None:
+    shop, opened = any_shop, OwnPage(any_shop).opened(COFFEE)
+    opened.save_card(DECLINED)
+    settle(shop)
+    shop.clock.forward(hours=24)
+    shop.sandbox.tick()
+    settle(shop)
+    sync(shop)
+    assert [plan.status for plan in plans_of(shop, opened.order_id)] == ["incomplete_expired"]
+
+    shop.clock.forward(days=2)
+    snapshots.purge()
+    shop.clock.forward(days=36)
+    assert snapshots.bury() == 1
