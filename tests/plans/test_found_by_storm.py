@@ -8,6 +8,8 @@ import pytest
 import stripe
 
 from services import checkout, snapshots
+from services import settle as settle_
+from services.causes import SHOPPER
 from tests.plans.buying import COFFEE, DECLINED, OwnPage, lines, plans_of, settle, sync
 from tests.shop import MUG, ORIGIN, Shop
 
@@ -117,3 +119,37 @@ def test_a_tombstone_whose_subscription_never_began_is_removed(any_shop: Shop) -
     snapshots.purge()
     shop.clock.forward(days=36)
     assert snapshots.bury() == 1
+
+
+def test_giving_up_what_is_paid_by_now_leaves_the_card_to_be_saved(shop: Shop) -> None:
+    """The news of the payment comes while whoever gives up is asking Stripe: a second look finds
+    the payment's leg ended, and must know why."""
+    opened = OwnPage(shop).opened(MUG, COFFEE)
+    opened.pay()
+    settle(shop)
+    settle_.settle(opened.order_id, SHOPPER, end=True)
+    settle(shop)
+
+    states = {leg.kind: leg.state for leg in shop.legs(opened.order_id)}
+    assert states == {"payment_intent": "complete", "setup_intent": "open"}
+    assert lines(shop, opened.order_id) == {MUG: "active", COFFEE: "pending"}
+
+    opened.save_card()
+    settle(shop)
+    assert lines(shop, opened.order_id) == {MUG: "active", COFFEE: "active"}
+    assert shop.proves()
+
+
+@pytest.mark.xfail(reason="a product's spent key is taken for the subscription's", strict=True)
+def test_a_failure_about_the_product_spends_no_key_of_the_subscription(shop: Shop) -> None:
+    """Else whoever meets it goes on with another key, while somebody else uses the first."""
+    shop.sandbox.chaos.stored_500 = {"next": 1, "only": "POST /v1/products"}
+    opened = OwnPage(shop).opened(COFFEE)
+    opened.buy()
+    shop.clock.forward(minutes=3)
+    settle(shop)
+
+    assert lines(shop, opened.order_id) == {COFFEE: "active"}
+    assert shop.legs(opened.order_id)[-1].idempotency_key == (
+        f"subscription:{opened.order_id}:{COFFEE}"
+    )
