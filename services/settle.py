@@ -123,6 +123,10 @@ def _look(
     with reading():
         live = [leg for leg in attempts.legs_of(attempt_id) if leg.state in known.LIVE]
         seen.versions = {leg.id: leg.version for leg in live}
+        # Who gives up what is paid by now comes too late, and may do what is left of it: save the
+        # card for what recurs, or pay a first invoice.
+        if not overdue and attempts.is_settled(attempt_id):
+            end, replacing = False, None
     # What saves a card comes last: where money turns out to be paid, the card is still wanted.
     for leg in sorted(live, key=lambda leg: leg.kind == legs.SAVES_CARD):
         if leg.state == LegState.CREATING:
