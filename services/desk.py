@@ -77,14 +77,24 @@ class Desk:
         self.disputes = disputes.of([p.payment_intent for p in self.payments])
         self.new_payments: list[str] = []
         self.changed = False
+        self.has_ignored = False  # and has said why
         self.stock_moves: list[tuple[Callable[[list[stock.Line]], None], stock.Line]] = []
 
-    def is_overtaken(self, versions: dict[int, int], plans_seen: dict[int, int] | None) -> bool:
-        """A mirror may be applied only to the row that it was taken of."""
+    def is_overtaken(
+        self,
+        versions: dict[int, int],
+        plans_seen: dict[int, int] | None = None,
+        disputes_seen: dict[str, int] | None = None,
+    ) -> bool:
+        """A mirror may be applied only to the row that it was taken of: each of the legs that were
+        read, and all subscriptions or disputes, if any of them was."""
         now_there = {leg.id: leg.version for leg in self.legs}
         if any(now_there.get(leg_id) != version for leg_id, version in versions.items()):
             return True
-        return plans_seen is not None and plans_seen != {p.id: p.version for p in self.plans}
+        if plans_seen is not None and plans_seen != {p.id: p.version for p in self.plans}:
+            return True
+        here = {row.stripe_id: row.version for row in self.disputes}
+        return disputes_seen is not None and disputes_seen != here
 
     # -- facts
 
@@ -396,7 +406,7 @@ class Desk:
             decision = decide(Status(self.attempt.status), outcome)
             if isinstance(decision, Move):
                 self._move(outcome, decision)
-            elif verbose and not self.changed:
+            elif verbose and not self.changed and not self.has_ignored:
                 self._ignored(decision.why)
 
     def _owe_subscriptions(self) -> None:
@@ -631,6 +641,7 @@ class Desk:
         return sum(amounts) if amounts else None
 
     def _ignored(self, why: str) -> None:
+        self.has_ignored = True
         if self.cause.event_id:
             history.noted(self.attempt.id, "ignored", self.cause, why)
 
