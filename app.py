@@ -79,6 +79,8 @@ def _flask_config(settings: Settings) -> dict[str, Any]:
         # Flask-WTF would want a Referer, which our own policy keeps back; web.py checks the Origin.
         "WTF_CSRF_SSL_STRICT": False,
         "WTF_CSRF_TIME_LIMIT": None,  # as long as the session, so that a form left open still works
+        # Flask-WTF knows no older keys, but signs with the last of several and takes any of them.
+        "WTF_CSRF_SECRET_KEY": list(reversed(settings.secret_keys)),
         "RATELIMIT_STORAGE_URI": settings.redis_url,
         "RATELIMIT_HEADERS_ENABLED": True,
         "SEND_FILE_MAX_AGE_DEFAULT": 3600,
