@@ -37,6 +37,7 @@ from domain.transitions import (
 from extensions import db
 from models import CheckoutAttempt, Order, OrderItem, Payment, StripeLeg, Subscription, User
 from services import attempts, disputes, history, legs, outbox, plan_rows, refunds, stock
+from services.announcements import announce
 from services.causes import Cause
 from services.exceptions import open_exception
 
@@ -188,6 +189,7 @@ class Desk:
         begins_late = role == "settles" and self.attempt.state == "settled"
         if role == "renewal" or begins_late:  # the order's receipt does not tell of it
             outbox.owe("renewed", fact.payment_intent, order_id=self.attempt.id)
+            announce("subscription.renewed", self.attempt.id, fact.payment_intent)
 
     def _purpose(self, fact: known.PaymentSucceeded, leg: StripeLeg | None) -> tuple[str, str]:
         """What this money is for: its role, and the part of the checkout that it pays for."""
@@ -311,7 +313,11 @@ class Desk:
         if rows and fact.pay_url and fact.latest_invoice:
             outbox.owe("past_due", fact.latest_invoice, order_id=self.attempt.id)
         if rows and fact.status == "canceled":
-            outbox.owe("subscription_ended", fact.subscription_id, order_id=self.attempt.id)
+            is_news = outbox.owe(
+                "subscription_ended", fact.subscription_id, order_id=self.attempt.id
+            )
+            if is_news:
+                announce("subscription.ended", self.attempt.id, fact.subscription_id)
 
     def _new_plans(self, fact: known.SubscriptionSeen, leg: StripeLeg | None) -> list[Subscription]:
         """Rows for a subscription that is seen for the first time: for the line whose first invoice
@@ -476,6 +482,8 @@ class Desk:
             if state in _TOLD:
                 key = f"{self.attempt.id}:{item.sku}"
                 outbox.owe(_TOLD[state], key, order_id=self.attempt.id, part=item.sku)
+            if state is LineState.ENDED:
+                announce("subscription.ended", self.attempt.id, f"{self.attempt.id}.{item.sku}")
 
     def _end_unwanted(self) -> None:
         """What runs for an order that has ended unpaid must not renew. Whenever it is seen: its

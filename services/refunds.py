@@ -20,6 +20,7 @@ from domain.transitions import LineState
 from extensions import atomic, db, insert_once, reading, retrying
 from models import AuditEntry, Order, OrderItem, Payment, Refund, StockMovement
 from services import attempts, history, outbox, stock
+from services.announcements import announce
 from services.causes import Cause
 from services.exceptions import open_exception
 
@@ -336,7 +337,8 @@ def record(fact: RefundSeen, order_id: str) -> bool:
 
 def _tell(row: Refund, fact: RefundSeen, order_id: str) -> None:
     if fact.status == "succeeded":
-        outbox.owe("refunded", row.id, order_id=order_id)
+        if outbox.owe("refunded", row.id, order_id=order_id):
+            announce("order.refunded", order_id, row.id)
     elif fact.status == "failed" or (fact.status == "canceled" and row.state == "succeeded"):
         why = (
             "A refund that had succeeded was given back by the bank. The shopper was not repaid."

@@ -15,6 +15,7 @@ from tests.shop import Shop
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = (
+    "adopt",
     "architecture",
     "api",
     "deployment",
