@@ -80,15 +80,21 @@ def dedupe_in_memory(world: World) -> Iterator[None]:
 @contextmanager
 def receipt_per_event(world: World) -> Iterator[None]:
     """The receipt is owed for the event that money was charged, or that nothing was to be paid,
-    and not for the order that was."""
-    effects = {**desk.EFFECTS, Effect.SEND_RECEIPT: lambda of: None}
+    and not for the order that was. Where something recurs, the money comes through an invoice that
+    has several events of its own, and all is as it was."""
+
+    def owe_for_plans(of: desk.Desk) -> None:
+        if of.recurring:
+            of.send_receipt()
+
+    effects = {**desk.EFFECTS, Effect.SEND_RECEIPT: owe_for_plans}
     mark = settle._mark_applied
 
     def marked(news: Any, attempt_id: str) -> None:
         mark(news, attempt_id)
         db.session.flush()
         order = attempts.order_of(attempt_id)
-        if order is None or order.paid_at is None:
+        if order is None or order.paid_at is None or any(item.plan for item in order.items):
             return
         kind = known.PaymentSucceeded if order.total else known.LegEnded
         told = {fact.payment_intent for fact in news.facts if isinstance(fact, kind)}
