@@ -323,11 +323,10 @@ class Desk:
         """Rows for a subscription that is seen for the first time: for the line whose first invoice
         led to it, or for all lines of its session. A second one for a line that has one is ended.
         """
-        if leg is None or leg.state == LegState.FAILED:
-            return []
+        begins = self._begun_by(fact, leg)
         made = []
         for line in self.recurring:
-            if leg.kind == legs.PAYS_FIRST and leg.part != line["sku"]:
+            if line["sku"] not in begins:
                 continue
             row = next((row for row in self.plans if row.part == line["sku"]), None)
             if row and row.status not in plan_rows.ENDED:
@@ -338,6 +337,15 @@ class Desk:
                 self.plans.append(row)
             made.append(row)
         return made
+
+    def _begun_by(self, fact: known.SubscriptionSeen, leg: StripeLeg | None) -> set[str]:
+        """The parts that a subscription was begun for. One that came through no leg of ours was
+        begun for what its first invoice has paid for, if that settles the order."""
+        if leg:
+            return set() if leg.state == LegState.FAILED else self._pays_for(leg, None)
+        bills = {fact.leg_id, fact.latest_invoice} - {None}
+        paid = any(payment.invoice in bills for payment in filter(_settles, self.payments))
+        return set(self.due) if paid else set()
 
     def _owe_end(self, subscription_id: str) -> None:
         outbox.owe("end_subscription", subscription_id, order_id=self.attempt.id)

@@ -12,6 +12,7 @@ from services import settle as settle_
 from services.causes import SHOPPER
 from tests.plans.buying import COFFEE, DECLINED, OwnPage, lines, plans_of, settle, sync
 from tests.shop import MUG, ORIGIN, Shop
+from tests.strategies.test_rebuild import restore_backup_from_before
 
 
 def at_stripe(shop: Shop) -> stripe.StripeClient:
@@ -153,3 +154,18 @@ def test_a_failure_about_the_product_spends_no_key_of_the_subscription(shop: Sho
     assert shop.legs(opened.order_id)[-1].idempotency_key == (
         f"subscription:{opened.order_id}:{COFFEE}"
     )
+
+
+def test_an_order_made_anew_knows_its_subscription(shop: Shop) -> None:
+    """The news that made it anew told of its money; of its subscription only later news does, which
+    comes through no leg of ours."""
+    bought = shop.shopper().buy(COFFEE)
+    bought.pay()
+    restore_backup_from_before(shop, bought)
+    shop.deliver_type("checkout.session.completed")
+    shop.work()
+    settle(shop)
+
+    assert lines(shop, bought.order_id) == {COFFEE: "active"}
+    assert [plan.status for plan in plans_of(shop, bought.order_id)] == ["active"]
+    assert shop.proves()
