@@ -1,0 +1,202 @@
+"""A dispute at the counter: what to do and until when, what must wait, and what to answer with."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+from typing import Any
+
+import pytest
+
+from sandbox import aftermath
+from services import (
+    dispute_pages,
+    disputes,
+)
+from tests.counter.test_disputes import DISPUTED, LOSES, WINS, a_disputed_order, answer, status
+from tests.counter.test_shipping import pack
+from tests.pages.conftest import signed_in
+from tests.shop import Checkout, Shop, Shopper
+
+# docs.stripe.com/api/disputes/object
+REASONS = """bank_cannot_process check_returned credit_not_processed customer_initiated
+debit_not_authorized duplicate fraudulent general incorrect_account_details insufficient_funds
+noncompliant product_not_received product_unacceptable subscription_canceled unrecognized""".split()
+STATUSES = """appeal_needs_response appeal_under_review lost needs_response prevented under_review
+warning_closed warning_needs_response warning_under_review won""".split()
+
+
+def words(answer: Any) -> str:
+    """What a page says, without its markup."""
+    text = re.sub(r"<(script|style|svg)\b.*?</\1>", "", answer.text, flags=re.S)
+    text = re.sub(r"</?(a|b|i|span|time)\b[^>]*>", "", text)
+    return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]+>", " ", text)))
+
+
+def page(person: Shopper, order_id: str) -> str:
+    return words(person.get(f"/admin/orders/{order_id}"))
+
+
+def a_disputed(shop: Shop, *, packed: bool = False) -> Checkout:
+    """A paid order, packed perhaps, whose payment is disputed then."""
+    bought = shop.shopper().buy()
+    bought.pay(DISPUTED)
+    shop.deliver(lambda one: "dispute" not in one.event_type)
+    shop.work()
+    if packed:
+        pack(shop, bought)
+    shop.deliver_and_work()
+    shop.work()
+    assert status(shop, bought.order_id) == "disputed"
+    return bought
+
+
+def becomes(shop: Shop, new: str, **changes: Any) -> None:
+    """At Stripe: the only dispute has another status, and its event is on its way."""
+    store = shop.sandbox.store
+    (dispute,) = store.objects["dispute"].values()
+    before = {"status": dispute["status"]}
+    store.put(dispute | {"status": new} | changes)
+    asks_only = new.startswith("warning_")
+    charge = store.objects["charge"][dispute["charge"]]
+    store.put(charge | {"disputed": not asks_only})  # of an inquiry nothing is taken
+    shop.sandbox.emit("charge.dispute.updated", store.objects["dispute"][dispute["id"]], before)
+
+
+def the_bank_comes(shop: Shop, charge_id: str | None = None) -> None:
+    """For money that was paid in peace; the events are on their way."""
+    charges = shop.sandbox.store.objects["charge"]
+    aftermath.open_dispute(shop.sandbox, charges[charge_id or next(iter(charges))])
+
+
+def settled(shop: Shop) -> None:
+    shop.deliver_and_work()
+    shop.work()
+
+
+def version(shop: Shop) -> dict[str, int]:
+    return {"version": shop.the_order().version}
+
+
+# -- the order's page
+
+
+@pytest.mark.accept("X5")
+def test_the_order_says_what_the_bank_says_until_when_and_what_to_do(shop: Shop) -> None:
+    order_id = a_disputed_order(shop)
+    (row,) = disputes.of_order(order_id)
+    assert row.due_by is not None
+
+    shown = page(signed_in(shop), order_id)
+
+    assert "Dispute Answer needed" in shown
+    assert "The bank says that the cardholder did not make this payment." in shown
+    assert f"Amount €22.90 Answer by {row.due_by.day} {row.due_by:%b, %H:%M} UTC" in shown
+    assert "9 days left" in shown
+    assert "What to do: Print the evidence and answer in Stripe’s dashboard." in shown
+    assert "What helps: That the buyer is the cardholder" in shown
+    html = signed_in(shop).get(f"/admin/orders/{order_id}").text
+    assert f'href="https://dashboard.stripe.com/test/payments/{row.payment_intent}"' in html
+
+
+@pytest.mark.accept("X5")
+@pytest.mark.parametrize(
+    ("new", "chip", "told"),
+    [
+        ("under_review", "The bank decides", "Wait. The answer is with the bank"),
+        ("won", "Won", "The money is back, and the order can be packed"),
+        ("lost", "Lost", "The money stays with the shopper"),
+        ("warning_needs_response", "Answer needed", "or refund the payment, which ends"),
+        ("warning_closed", "Closed, nothing taken", "The bank asked, and took nothing."),
+    ],
+)
+def test_each_status_is_said_in_words_with_what_comes_next(
+    shop: Shop, new: str, chip: str, told: str
+) -> None:
+    order_id = a_disputed_order(shop)
+    becomes(shop, new)
+    settled(shop)
+
+    shown = page(signed_in(shop), order_id)
+
+    assert chip in shown and told in shown
+    assert ("Answer by" in shown) == new.endswith("needs_response")
+    assert ("Question of the bank" in shown) == new.startswith("warning_")
+
+
+@pytest.mark.parametrize(
+    ("gone", "left", "look"),
+    [
+        ({"days": 5, "hours": 23}, "3 days left", "wait"),
+        ({"days": 6, "hours": 1}, "2 days left", "bad"),
+        ({"days": 8, "hours": 22}, "2 hours left", "bad"),
+        ({"days": 8, "hours": 23, "minutes": 30}, "less than an hour left", "bad"),
+        ({"days": 9, "hours": 1}, "the date has passed", "bad"),
+    ],
+)
+def test_the_time_left_is_counted_and_turns_red_at_three_days(
+    shop: Shop, gone: dict[str, int], left: str, look: str
+) -> None:
+    order_id = a_disputed_order(shop)
+    shop.clock.forward(**gone)
+
+    html = signed_in(shop).get(f"/admin/orders/{order_id}").text
+
+    assert re.search(rf'<span class="chip {look}"><svg[^>]*>.*?</svg>{left}</span>', html)
+
+
+@pytest.mark.accept("X5")
+def test_the_timeline_tells_the_dispute_in_words(shop: Shop) -> None:
+    order_id = a_disputed_order(shop)
+    answer(shop, LOSES)
+    settled(shop)
+    (row,) = disputes.of_order(order_id)
+
+    shown = page(signed_in(shop), order_id)
+
+    told = f"€22.90: the cardholder did not make this payment · {row.stripe_id}"
+    assert shown.index("Dispute lost") < shown.index("The bank disputes the payment charge.")
+    assert shown.count(told) == 2
+
+
+def test_shop_and_stripe_are_compared_over_it_and_a_sync_takes_it_over(shop: Shop) -> None:
+    order_id = a_disputed_order(shop)
+    ada = signed_in(shop)
+    assert "Shop and Stripe agree 5 of 5" in page(ada, order_id)
+    answer(shop, WINS)
+
+    assert "Shop and Stripe disagree 4 of 5" in page(ada, order_id)
+    synced = words(ada.post(f"/admin/orders/{order_id}/sync"))
+
+    assert "Asked Stripe: brought up to date" in synced
+    assert "Dispute won won same" in synced and "agree 5 of 5" in synced
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_every_reason_of_stripes_has_words_of_its_own(reason: str) -> None:
+    assert "_" not in dispute_pages.reason(reason).words
+    assert reason == "general" or dispute_pages.reason(reason) != dispute_pages.reason("general")
+
+
+@pytest.mark.parametrize("one", STATUSES)
+def test_every_status_of_stripes_has_words(sqlite_shop: Shop, one: str) -> None:
+    order_id = a_disputed_order(sqlite_shop)
+    becomes(sqlite_shop, one)
+    settled(sqlite_shop)
+
+    (view,) = dispute_pages.of_order(order_id)
+
+    assert view.status == one and "_" not in dispute_pages.told(one)
+    assert "what the bank wants to know" not in view.next, "the words for what nobody has heard of"
+
+
+def test_what_stripe_makes_up_next_year_is_shown_all_the_same(shop: Shop) -> None:
+    order_id = a_disputed_order(shop)
+    becomes(shop, "on_the_moon", reason="solar_wind")
+    settled(shop)
+
+    shown = page(signed_in(shop), order_id)
+
+    assert "On the moon" in shown and "something is wrong with this payment" in shown
+    assert "The dispute is on the moon" in shown
+    assert status(shop, order_id) == "disputed"
