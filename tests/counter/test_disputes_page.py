@@ -12,7 +12,9 @@ from sandbox import aftermath
 from services import (
     dispute_pages,
     disputes,
+    orders,
 )
+from tests.counter.scenes import a_paid_order
 from tests.counter.test_disputes import DISPUTED, LOSES, WINS, a_disputed_order, answer, status
 from tests.counter.test_shipping import pack
 from tests.pages.conftest import signed_in
@@ -200,3 +202,30 @@ def test_what_stripe_makes_up_next_year_is_shown_all_the_same(shop: Shop) -> Non
     assert "On the moon" in shown and "something is wrong with this payment" in shown
     assert "The dispute is on the moon" in shown
     assert status(shop, order_id) == "disputed"
+
+
+# -- the list
+
+
+@pytest.mark.accept("X5")
+def test_the_list_has_a_view_of_what_is_disputed_and_keeps_it_from_the_packers(shop: Shop) -> None:
+    other = a_paid_order(shop)
+    order_id = a_disputed_order(shop)
+    ada = signed_in(shop)
+
+    def seen(view: str) -> list[str]:
+        return re.findall(r'id="o-([^"]+)"', ada.get(f"/admin/orders?view={view}").text)
+
+    assert (seen("disputes"), seen("to-ship")) == ([order_id], [other.order_id])
+    assert "Disputes 1" in words(ada.get("/admin/orders"))
+    answer(shop, WINS)
+    settled(shop)
+    assert (seen("disputes"), set(seen("to-ship"))) == ([], {order_id, other.order_id})
+
+
+def test_an_order_is_found_by_the_id_of_its_dispute(shop: Shop) -> None:
+    a_paid_order(shop)
+    order_id = a_disputed_order(shop)
+    (row,) = disputes.of_order(order_id)
+
+    assert [order.id for order in orders.admin_list(search=row.stripe_id)] == [order_id]
