@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import re
+import threading
+from collections.abc import Callable
 from html import unescape
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
+from domain.errors import ShopError
+from extensions import db
+from models import CheckoutAttempt, OrderItem, Shipment
 from sandbox import aftermath
 from services import (
+    attempts,
     dispute_pages,
     disputes,
+    inbox,
     orders,
+    settle,
+    shipping,
+    stock,
 )
-from tests.counter.scenes import a_paid_order
+from tests.counter.scenes import ADA, a_paid_order
 from tests.counter.test_disputes import DISPUTED, LOSES, WINS, a_disputed_order, answer, status
-from tests.counter.test_shipping import pack
+from tests.counter.test_shipping import pack, ship
 from tests.pages.conftest import signed_in
 from tests.shop import Checkout, Shop, Shopper
 
@@ -229,3 +241,132 @@ def test_an_order_is_found_by_the_id_of_its_dispute(shop: Shop) -> None:
     (row,) = disputes.of_order(order_id)
 
     assert [order.id for order in orders.admin_list(search=row.stripe_id)] == [order_id]
+
+
+# -- shipping stops
+
+
+@pytest.mark.accept("X5")
+@pytest.mark.parametrize("words_", ["", LOSES], ids=["open", "lost"])
+@pytest.mark.parametrize("step", ["pack", "ship"])
+def test_nothing_disputed_is_packed_or_sent(shop: Shop, step: str, words_: str) -> None:
+    order = a_disputed(shop, packed=step == "ship")
+    if words_:
+        answer(shop, words_)
+        settled(shop)
+    before = shop.the_order()
+    why = "has taken this payment back" if words_ else "disputes this payment"
+
+    with pytest.raises(shipping.Held, match=f"Nothing was done. The shopper’s bank {why}"):
+        {"pack": pack, "ship": ship}[step](shop, order)
+
+    after = shop.the_order()
+    assert (after.status, after.version) == (before.status, before.version)
+    assert shop.count(Shipment) == 0
+
+
+@pytest.mark.accept("X5")
+@pytest.mark.parametrize("packed", [False, True])
+def test_the_page_has_a_sentence_where_its_button_was(shop: Shop, packed: bool) -> None:
+    order = a_disputed(shop, packed=packed)
+    ada = signed_in(shop)
+    path = f"/admin/orders/{order.order_id}"
+    (item,) = shop.rows(OrderItem)
+
+    html = ada.get(path).text
+    step = "shipments" if packed else "packing"
+    refused = ada.post(f"{path}/{step}", {**version(shop), f"units-{item.id}": "1"})
+
+    assert "Nothing is packed or sent until the dispute is won." in html
+    assert f"{path}/packing" not in html and f"{path}/shipments" not in html
+    assert refused.status_code == 409 and "The payment is disputed" in refused.text
+    assert shop.count(Shipment) == 0
+
+
+@pytest.mark.accept("X5")
+def test_it_goes_on_once_the_dispute_is_won(shop: Shop) -> None:
+    order = a_disputed(shop, packed=True)
+    answer(shop, WINS)
+    settled(shop)
+
+    ship(shop, order)
+
+    assert shop.the_order().status == "shipped"
+    assert shop.proves()
+
+
+def test_what_was_sent_before_can_still_be_noted_as_delivered(shop: Shop) -> None:
+    order = a_paid_order(shop)
+    pack(shop, order)
+    ship(shop, order)
+    the_bank_comes(shop)
+    settled(shop)
+    assert status(shop, order.order_id) == "disputed"
+
+    shipping.deliver(order.order_id, actor=ADA, **version(shop))
+
+    assert shop.the_order().status == "delivered"
+
+
+@pytest.mark.accept("X5")
+@pytest.mark.parametrize("guarded", [True, False])
+def test_a_dispute_that_comes_while_ship_is_pressed(
+    postgres_shop: Shop, monkeypatch: pytest.MonkeyPatch, guarded: bool
+) -> None:
+    """The news is written and not committed when the parcel is about to go. Whoever ships waits for
+    the attempt's lock, and then knows; without it the parcel leaves."""
+    shop = postgres_shop
+    bought = shop.shopper().buy()
+    bought.pay(DISPUTED)
+    shop.deliver(lambda one: "dispute" not in one.event_type)
+    shop.work()
+    pack(shop, bought)
+    shop.deliver_type("charge.dispute.created")
+    news = next(row for row in shop.events() if row.type == "charge.dispute.created")
+    (item,) = shop.rows(OrderItem)
+    as_shown = version(shop)
+
+    written, decided = threading.Event(), threading.Event()
+    carry_out = stock.carry_out
+    said: list[ShopError | None] = []
+
+    def hold_the_transaction(moves: Any) -> None:
+        carry_out(moves)
+        written.set()
+        decided.wait(timeout=2)
+
+    monkeypatch.setattr(settle.stock, "carry_out", hold_the_transaction)
+    if not guarded:
+        unlocked = select(CheckoutAttempt).where(CheckoutAttempt.id == bought.order_id)
+        unguarded = SimpleNamespace(
+            lock=lambda _: db.session.scalar(unlocked), order_of=attempts.order_of
+        )
+        monkeypatch.setattr(shipping, "attempts", unguarded)
+
+    def press_ship() -> None:
+        written.wait(timeout=5)
+        try:
+            shipping.ship(
+                bought.order_id, {item.id: 1}, carrier="DHL", tracking="", actor=ADA, **as_shown
+            )
+            said.append(None)
+        except ShopError as error:
+            said.append(error)
+        decided.set()
+
+    gone = threading.Thread(target=inside(shop, press_ship))
+    gone.start()
+    inbox.apply(news.id, news.payload, "webhook", 0)
+    gone.join()
+
+    assert status(shop, bought.order_id) == "disputed"
+    assert shop.count(Shipment) == (0 if guarded else 1)
+    assert isinstance(said[0], shipping.Held) is guarded
+
+
+def inside(shop: Shop, work: Callable[[], None]) -> Callable[[], None]:
+    def run() -> None:
+        with shop.app.app_context():
+            work()
+
+    return run
