@@ -22,15 +22,17 @@ from services import (
     disputes,
     inbox,
     orders,
+    refunds,
     settle,
     shipping,
     stock,
 )
-from tests.counter.scenes import ADA, a_paid_order
+from tests.counter.scenes import ADA, a_paid_order, ask
 from tests.counter.test_disputes import DISPUTED, LOSES, WINS, a_disputed_order, answer, status
 from tests.counter.test_shipping import pack, ship
 from tests.pages.conftest import signed_in
-from tests.shop import Checkout, Shop, Shopper
+from tests.plans.buying import COFFEE, OwnPage
+from tests.shop import MUG, Checkout, Shop, Shopper
 
 # docs.stripe.com/api/disputes/object
 REASONS = """bank_cannot_process check_returned credit_not_processed customer_initiated
@@ -370,3 +372,75 @@ def inside(shop: Shop, work: Callable[[], None]) -> Callable[[], None]:
             work()
 
     return run
+
+
+# -- refunds
+
+
+@pytest.mark.accept("X5")
+@pytest.mark.parametrize(
+    ("end", "why"),
+    [("", "disputes this payment and has taken"), (LOSES, "has taken this payment back")],
+    ids=["open", "lost"],
+)
+def test_what_the_bank_has_taken_is_not_offered_as_a_refund(shop: Shop, end: str, why: str) -> None:
+    order_id = a_disputed_order(shop)
+    if end:
+        answer(shop, end)
+        settled(shop)
+    ada = signed_in(shop)
+    path = f"/admin/orders/{order_id}/refund"
+
+    form = ada.get(path)
+    pressed = ada.post(path, {"amount": "1.00", "reason": "goodwill", "key": "k" * 10})
+
+    assert form.status_code == 200 and f"The shopper’s bank {why}" in form.text
+    assert 'id="refund-form"' not in form.text
+    assert pressed.status_code == 409 and why in pressed.text
+    assert refunds.of_order(order_id) == []
+    assert shop.sandbox.ledger()["refunds"] == []
+
+
+def test_a_form_that_was_sent_before_the_dispute_is_still_one_refund(shop: Shop) -> None:
+    order = a_paid_order(shop)
+    first = ask(order, 500, key="k" * 10)
+    shop.work()
+    the_bank_comes(shop)
+    settled(shop)
+
+    assert ask(order, 500, key="k" * 10).id == first.id
+    with pytest.raises(refunds.ChargedBack):
+        ask(order, 500)
+
+
+@pytest.mark.accept("X5")
+@pytest.mark.parametrize("new", ["warning_needs_response", "warning_under_review"])
+def test_of_a_question_the_money_can_go_back(shop: Shop, new: str) -> None:
+    order_id = a_disputed_order(shop)
+    becomes(shop, new)
+    settled(shop)
+    ada = signed_in(shop)
+    path = f"/admin/orders/{order_id}/refund"
+
+    assert "€22.90 can still be refunded" in words(ada.get(path))
+    form = {"amount": "22.90", "reason": "goodwill", "key": "k" * 10}
+    assert ada.post(path, form).status_code == 303
+    settled(shop)
+
+    (row,) = refunds.of_order(order_id)
+    assert (row.amount, row.state) == (2290, "succeeded")
+
+
+def test_of_several_payments_only_the_disputed_one_stays(shop: Shop) -> None:
+    """The bank takes back what was bought once; the first month was another payment."""
+    opened = OwnPage(shop).opened(MUG, COFFEE)
+    opened.buy()
+    once = next(row for row in shop.payments() if row.payment_intent == opened.intent)
+    the_bank_comes(shop, once.charge_id)
+    settled(shop)
+
+    (payment,) = refunds.payments_of(opened.order_id)
+
+    assert payment.part == COFFEE
+    with pytest.raises(refunds.MoreThanIsLeft):
+        refunds.ask(opened.order_id, 1201, {}, reason="x", actor=ADA, key="k" * 10)
