@@ -14,9 +14,10 @@ from sqlalchemy import select
 
 from domain.errors import ShopError
 from extensions import db
-from models import CheckoutAttempt, OrderItem, Shipment
+from models import CheckoutAttempt, Dispute, OrderItem, Shipment
 from sandbox import aftermath
 from services import (
+    alerts,
     attempts,
     dispute_pages,
     disputes,
@@ -27,12 +28,13 @@ from services import (
     shipping,
     stock,
 )
+from services.alerts import Alert
 from tests.counter.scenes import ADA, a_paid_order, ask
 from tests.counter.test_disputes import DISPUTED, LOSES, WINS, a_disputed_order, answer, status
 from tests.counter.test_shipping import pack, ship
 from tests.pages.conftest import signed_in
 from tests.plans.buying import COFFEE, OwnPage
-from tests.shop import MUG, Checkout, Shop, Shopper
+from tests.shop import MUG, ORIGIN, Checkout, Shop, Shopper
 
 # docs.stripe.com/api/disputes/object
 REASONS = """bank_cannot_process check_returned credit_not_processed customer_initiated
@@ -372,6 +374,54 @@ def inside(shop: Shop, work: Callable[[], None]) -> Callable[[], None]:
             work()
 
     return run
+
+
+# -- the alert
+
+
+def the_alert() -> Alert | None:
+    return next((one for one in alerts.standing() if one.code == "dispute_due"), None)
+
+
+@pytest.mark.accept("X5")
+def test_an_alert_stands_while_a_dispute_is_unanswered(shop: Shop) -> None:
+    a_paid_order(shop)
+    assert the_alert() is None
+    a_disputed_order(shop)
+    (row,) = shop.rows(Dispute)
+
+    fired = the_alert()
+
+    assert fired is not None
+    due = f"{row.due_by.day} {row.due_by:%B %Y}"
+    assert f"One dispute of €22.90: answer by {due} (9 days left)" in fired.detail
+    assert fired.since == row.opened_at
+    assert "A disputed payment wants an answer" in signed_in(shop).get(fired.link).text
+    metrics = shop.app.test_client().get("/metrics", base_url=ORIGIN).text
+    assert 'quittance_alert_firing{alert="dispute_due"} 1.0' in metrics
+    becomes(shop, "under_review")
+    settled(shop)
+    assert the_alert() is None
+
+
+def test_the_alert_counts_them_and_names_the_earliest_date(shop: Shop) -> None:
+    a_disputed_order(shop)
+    first = shop.rows(Dispute)[0].due_by
+    shop.clock.forward(days=2)
+    a_disputed_order(shop)
+    dollars = shop.shopper()
+    dollars.post("/currency", {"currency": "usd"})
+    dollars.buy().pay(DISPUTED)
+    shop.deliver_and_work()
+    shop.work()
+
+    fired = the_alert()
+
+    assert fired is not None
+    sums = r"3 disputes of €45\.80 and \$\d+\.\d\d: "
+    assert re.match(
+        sums + rf"answer the first by {first.day} {first:%B %Y} \(7 days left\)", fired.detail
+    )
 
 
 # -- refunds
