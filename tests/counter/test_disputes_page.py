@@ -14,7 +14,7 @@ from sqlalchemy import select
 
 from domain.errors import ShopError
 from extensions import db
-from models import CheckoutAttempt, Dispute, OrderItem, Shipment
+from models import CheckoutAttempt, Dispute, OrderItem, OutboxMessage, Shipment
 from sandbox import aftermath
 from services import (
     alerts,
@@ -422,6 +422,33 @@ def test_the_alert_counts_them_and_names_the_earliest_date(shop: Shop) -> None:
     assert re.match(
         sums + rf"answer the first by {first.day} {first:%B %Y} \(7 days left\)", fired.detail
     )
+
+
+# -- the shopper
+
+
+@pytest.mark.accept("X5")
+def test_the_shopper_reads_one_sentence_and_gets_no_mail(shop: Shop) -> None:
+    order = a_paid_order(shop)
+    mails = shop.count(OutboxMessage)
+    the_bank_comes(shop)
+    settled(shop)
+
+    shown = words(order.shopper.get(f"/orders/{order.order_id}"))
+    listed = words(order.shopper.get("/orders"))
+
+    assert "We received your payment of €22.90. Your bank is looking at this payment." in shown
+    assert "next working day" not in shown, "nothing is promised that will not be done"
+    for page_ in (shown, listed):
+        assert "isput" not in page_ and "chargeback" not in page_.lower()
+    assert "Confirmed" in listed
+    assert "looking at this payment" not in words(shop.shopper().get(f"/orders/{order.order_id}"))
+    for sentence in (LOSES, ""):
+        if sentence:
+            answer(shop, sentence)
+        settled(shop)
+        assert "looking" not in words(order.shopper.get(f"/orders/{order.order_id}"))
+    assert shop.count(OutboxMessage) == mails
 
 
 # -- refunds
