@@ -10,11 +10,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from domain.errors import ShopError
-from extensions import db
-from models import CheckoutAttempt, Dispute, OrderItem, OutboxMessage, Shipment
+from extensions import atomic, db
+from models import CheckoutAttempt, Dispute, Order, OrderItem, OutboxMessage, Shipment
 from sandbox import aftermath
 from services import (
     alerts,
@@ -23,6 +23,7 @@ from services import (
     disputes,
     inbox,
     orders,
+    people,
     refunds,
     settle,
     shipping,
@@ -521,3 +522,118 @@ def test_of_several_payments_only_the_disputed_one_stays(shop: Shop) -> None:
     assert payment.part == COFFEE
     with pytest.raises(refunds.MoreThanIsLeft):
         refunds.ask(opened.order_id, 1201, {}, reason="x", actor=ADA, key="k" * 10)
+
+
+# -- the evidence
+
+
+def evidence(person: Shopper, order_id: str, **more: str) -> Any:
+    return person.get(f"/admin/orders/{order_id}/evidence", query_string=more)
+
+
+@pytest.mark.accept("X5")
+def test_the_evidence_has_everything_that_is_stored(shop: Shop) -> None:
+    bought = shop.shopper().buy(phone="+49 30 12345")
+    bought.pay()
+    shop.deliver(lambda one: one.event_type == "nothing")
+    bought.shopper.come_back(bought)
+    settled(shop)
+    pack(shop, bought)
+    ship(shop, bought)
+    shipping.deliver(bought.order_id, actor=ADA, **version(shop))
+    ask(bought, 500)
+    bought.shopper.post(f"/orders/{bought.order_id}/receipts")
+    settled(shop)
+    the_bank_comes(shop)
+    settled(shop)
+    (payment,), (dispute,) = shop.payments(), shop.rows(Dispute)
+    (refund,) = refunds.of_order(bought.order_id)
+    mails = shop.rows(OutboxMessage, OutboxMessage.kind.in_(("receipt", "shipped", "refunded")))
+
+    shown = words(evidence(signed_in(shop), bought.order_id))
+
+    for fact in (
+        orders.number(shop.the_order()), "Enamel mug", "€18.00", "Shipping €4.90", "Total €22.90",
+        "Maya Lindqvist", "maya@example.com", "+49 30 12345", "Sonnenallee 12, 12047 Berlin, DE",
+        "with DHL: 1 × Enamel mug", "00340 7", "noted by the shop", payment.payment_intent,
+        payment.charge_id, payment.method, dispute.stripe_id, "fraudulent: the cardholder did not",
+        "€5.00, succeeded: came broken", refund.stripe_id, "Northlight Supply",
+        "help@northlight.example", "Checked out and went to pay", "Came back from paying",
+    ):  # fmt: skip
+        assert fact in shown, fact
+    assert len(mails) == 3
+    for mail in mails:
+        assert f"Message-ID {mail.result['message_id']}" in shown
+        assert f"{mail.done_at:%H:%M:%S} UTC" in shown
+    assert ADA not in shown, "the bank need not know who works here"
+
+
+@pytest.mark.accept("X5")
+def test_what_is_missing_is_called_missing_and_nothing_is_made_up(shop: Shop) -> None:
+    order_id = a_disputed_order(shop)
+
+    shown = words(evidence(signed_in(shop), order_id))
+
+    assert "Telephone not stored" in shown
+    assert "Parcels none was sent" in shown and "Delivered not stored" in shown
+    assert "Refunds None." in shown
+    assert "Terms of the subscription" not in shown
+    assert "Came back from paying" not in shown, "the webhook told of it, and nobody came"
+    assert "Missing, because the shop does not store it The network address (IP)" in shown
+
+
+def test_the_evidence_of_a_forgotten_person_names_nobody(shop: Shop) -> None:
+    order_id = a_disputed_order(shop)
+    people.erase("maya@example.com")
+
+    shown = words(evidence(signed_in(shop), order_id))
+
+    assert "Name not stored E-mail not stored" in shown and "Address not stored" in shown
+    assert "maya" not in shown.lower()
+
+
+def test_the_evidence_of_a_subscription_has_its_terms_and_every_payment(shop: Shop) -> None:
+    opened = OwnPage(shop).opened(COFFEE)
+    opened.buy()
+
+    shown = words(evidence(signed_in(shop), opened.order_id))
+
+    assert "Terms of the subscription “Monthly coffee”" in shown
+    assert "Price €12.00 every month Status active" in shown
+    assert "1 × Monthly coffee" in shown and "Invoice in_" in shown
+
+
+@pytest.mark.accept("X5")
+def test_the_text_says_what_the_page_says(shop: Shop) -> None:
+    order_id = a_disputed_order(shop)
+    ada = signed_in(shop)
+
+    text = evidence(ada, order_id, format="text")
+
+    number = orders.number(shop.the_order())
+    assert text.headers["Content-Type"] == "text/plain; charset=utf-8"
+    assert f"evidence-{number}.txt" in text.headers["Content-Disposition"]
+    shown = words(evidence(ada, order_id))
+    told = text.text.partition("MISSING")[0]
+    facts = [line.partition(": ") for line in told.splitlines() if ": " in line]
+    assert len(facts) > 30
+    for label, _, value in facts:
+        assert f"{label} {value}" in shown, label
+
+
+def test_a_line_break_in_a_name_makes_no_second_fact(shop: Shop) -> None:
+    a_disputed_order(shop)
+    with atomic() as session:
+        session.execute(update(Order).values(name="Maya\nDelivered: yesterday"))
+
+    text = evidence(signed_in(shop), shop.the_order().id, format="text").text
+
+    assert "Name: Maya Delivered: yesterday" in text.splitlines()
+
+
+def test_there_is_evidence_without_a_dispute_and_none_without_an_order(shop: Shop) -> None:
+    order = a_paid_order(shop)
+    ada = signed_in(shop)
+
+    assert "The dispute" not in words(evidence(ada, order.order_id))
+    assert evidence(ada, "nope").status_code == 404
