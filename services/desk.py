@@ -77,14 +77,24 @@ class Desk:
         self.disputes = disputes.of([p.payment_intent for p in self.payments])
         self.new_payments: list[str] = []
         self.changed = False
+        self.has_ignored = False  # and has said why
         self.stock_moves: list[tuple[Callable[[list[stock.Line]], None], stock.Line]] = []
 
-    def is_overtaken(self, versions: dict[int, int], plans_seen: dict[int, int] | None) -> bool:
-        """A mirror may be applied only to the row that it was taken of."""
+    def is_overtaken(
+        self,
+        versions: dict[int, int],
+        plans_seen: dict[int, int] | None = None,
+        disputes_seen: dict[str, int] | None = None,
+    ) -> bool:
+        """A mirror may be applied only to the row that it was taken of: each of the legs that were
+        read, and all subscriptions or disputes, if any of them was."""
         now_there = {leg.id: leg.version for leg in self.legs}
         if any(now_there.get(leg_id) != version for leg_id, version in versions.items()):
             return True
-        return plans_seen is not None and plans_seen != {p.id: p.version for p in self.plans}
+        if plans_seen is not None and plans_seen != {p.id: p.version for p in self.plans}:
+            return True
+        here = {row.stripe_id: row.version for row in self.disputes}
+        return disputes_seen is not None and disputes_seen != here
 
     # -- facts
 
@@ -129,7 +139,10 @@ class Desk:
         if customer and self.attempt.user_id and expected is None:
             user = db.session.get(User, self.attempt.user_id)
             expected = user.stripe_customer_id if user else None
-        if (said in (None, self.attempt.id)) and (expected is None or customer == expected):
+        # A page of ours may be older than the customer: a session names none until it is complete.
+        is_our_page = customer is None and self._leg(fact.leg_id) is not None
+        is_theirs = expected is None or customer == expected or is_our_page
+        if said in (None, self.attempt.id) and is_theirs:
             return True
         intent = getattr(fact, "payment_intent", None)
         object_id = str(intent or fact.leg_id or getattr(fact, "subscription_id", "unknown"))
@@ -187,20 +200,24 @@ class Desk:
     def _meant(
         self, fact: known.PaymentSucceeded, leg: StripeLeg | None
     ) -> tuple[str, int, set[str]]:
-        """The part that a payment is for, what was due for it, and all parts that it pays for: one
-        line that recurs, what is bought once, or everything."""
-        if leg and leg.kind == legs.PAYS_FIRST:
-            return leg.part, self.due[leg.part], {leg.part}
-        kind = leg.kind if leg else self._kind_of_stray(fact)
-        if kind == legs.PAYS_ONCE:
-            return plans.ONCE, self.due.get(plans.ONCE, 0), {plans.ONCE}
-        return plans.ONCE, self.attempt.total, set(self.due)
+        """The part that a payment is for, what was due for it, and all parts that it pays for."""
+        pays_for = self._pays_for(leg, fact.invoice)
+        part = leg.part if leg and leg.kind == legs.PAYS_FIRST else plans.ONCE
+        if pays_for == set(self.due):
+            return part, self.attempt.total, pays_for
+        return part, sum(self.due.get(one, 0) for one in pays_for), pays_for
 
-    def _kind_of_stray(self, fact: known.PaymentSucceeded) -> str:
-        """Of a payment that came through no leg of ours: a session pays for everything."""
-        is_intent = fact.leg_id is None and fact.invoice is None
-        on_our_page = self.attempt.payment_ui == "elements"
-        return legs.PAYS_ONCE if is_intent and on_our_page else legs.PAYS_ALL
+    def _pays_for(self, leg: StripeLeg | None, invoice: str | None) -> set[str]:
+        """The parts of the checkout that money pays for which came through ``leg``, or through
+        something that is no leg of ours: one line that recurs, what is bought once, or everything.
+
+        On a page of ours an intent without an invoice pays for no subscription, whoever opened it.
+        """
+        if leg and leg.kind == legs.PAYS_FIRST:
+            return {leg.part}
+        on_our_page = leg is None and invoice is None and self.attempt.payment_ui == "elements"
+        is_once = on_our_page or (leg is not None and leg.kind == legs.PAYS_ONCE)
+        return {plans.ONCE} if is_once else set(self.due)
 
     def _role(self, fact: known.PaymentSucceeded, due: int, pays_for: set[str]) -> str:
         """Amount and currency must match to the minor unit (rule R8)."""
@@ -233,12 +250,8 @@ class Desk:
         """The parts of the checkout that are paid for."""
         found: set[str] = set()
         for payment in filter(_settles, self.payments):
-            leg = next((leg for leg in self.legs if leg.id == payment.leg_id), None)
-            kind = leg.kind if leg and payment.leg_id else None
-            if payment.part or kind == legs.PAYS_ONCE:
-                found.add(payment.part)
-            else:
-                found |= set(self.due)
+            came_by = [leg for leg in self.legs if payment.leg_id and leg.id == payment.leg_id]
+            found |= self._pays_for(next(iter(came_by), None), payment.invoice)
         return found
 
     def _covered(self) -> set[str]:
@@ -376,6 +389,7 @@ class Desk:
         if self.attempt.state == "settled" and not was_confirmed:  # told of both at once
             self._decide(self._judge_refunds(), verbose)
         self._settle_lines()
+        self._end_unwanted()
         self._park()
         self._show()
 
@@ -392,7 +406,7 @@ class Desk:
             decision = decide(Status(self.attempt.status), outcome)
             if isinstance(decision, Move):
                 self._move(outcome, decision)
-            elif verbose and not self.changed:
+            elif verbose and not self.changed and not self.has_ignored:
                 self._ignored(decision.why)
 
     def _owe_subscriptions(self) -> None:
@@ -462,6 +476,13 @@ class Desk:
             if state in _TOLD:
                 key = f"{self.attempt.id}:{item.sku}"
                 outbox.owe(_TOLD[state], key, order_id=self.attempt.id, part=item.sku)
+
+    def _end_unwanted(self) -> None:
+        """What runs for an order that has ended unpaid must not renew. Whenever it is seen: its
+        money may have been told of, and refused, before anybody knew that it subscribes."""
+        for row in self.plans if self.attempt.state == "closed" else ():
+            if row.status not in plan_rows.ENDED:
+                self._owe_end(row.stripe_id)
 
     def _park(self) -> None:
         """Out of the shopper's hands: the bank, or a person here, decides. Meanwhile the shopper
@@ -580,9 +601,6 @@ class Desk:
                 )
                 if _settings().late_payment == "refund":
                     refunds.owe(payment.payment_intent, self.attempt.id, "paid too late")
-        for row in self.plans:
-            if row.status not in plan_rows.ENDED:  # it must not renew what cannot be filled
-                self._owe_end(row.stripe_id)
         return False
 
     def _show(self) -> None:
@@ -623,6 +641,7 @@ class Desk:
         return sum(amounts) if amounts else None
 
     def _ignored(self, why: str) -> None:
+        self.has_ignored = True
         if self.cause.event_id:
             history.noted(self.attempt.id, "ignored", self.cause, why)
 

@@ -246,8 +246,10 @@ def _customer(attempt_id: str) -> str | None:
     who = (contact.get("name"), contact.get("email"))
     try:
         made = current_gateway().open_customer(*who, key)
-    except StripeReplayedFailure:  # a customer too many does no harm
-        made = current_gateway().open_customer(*who, f"{key}:g2")
+    except StripeReplayedFailure:
+        # A customer too many does no harm, so no search comes first: the next key is the moment's,
+        # because that one may be spent on a failure as well.
+        made = current_gateway().open_customer(*who, f"{key}:{now().timestamp():.0f}")
     with atomic() as session:
         session.execute(
             update(CheckoutAttempt)
