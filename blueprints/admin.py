@@ -19,6 +19,8 @@ from services import (
     alerts,
     auth,
     by_hand,
+    dispute_pages,
+    disputes,
     exceptions,
     inbox,
     orders,
@@ -237,7 +239,9 @@ def order_page(
         payments=[p for p in case.payments if not any(p in plan.renewals for plan in shown_plans)],
         refunds=given_back,
         refund_on_its_way=any(row.state in refunds.ON_ITS_WAY for row in given_back),
+        disputes=dispute_pages.of_order(order.id),
         parcels=parcels,
+        held=disputes.shown_why_held(order.id),
         to_ship=shipping.waiting(order, parcels),
         not_yet=shipping.not_yet(case.items),
         typed=typed or {},
@@ -246,7 +250,9 @@ def order_page(
         conflict=conflict,
         agree=agreement.of(case),
         history=[_entry(event, news) for event, news in orders.history(order_id)],
-        exceptions=[_exception(row) for row in exceptions.of_order(order_id)],
+        exceptions=[  # a dispute has a card of its own, with what to do about it
+            _exception(row) for row in exceptions.of_order(order_id) if row.type != "dispute"
+        ],
         sync_result=sync_result,
     )
 
@@ -314,6 +320,8 @@ def _entry(event: OrderEvent, news: StripeEvent | None) -> dict[str, Any]:
         came_from = f", was {event.from_status}" if event.from_status else ""
         title = f"Order is {event.to_status}{came_from}".replace("_", " ")
     detail = event.detail
+    if event.kind == "dispute":
+        title, detail = dispute_pages.entry(detail)
     if news:
         wait = (event.at - news.received_at).total_seconds()
         signed = "signature good" if news.lane == "webhook" else "fetched from Stripe"

@@ -1,4 +1,5 @@
-"""What is done with one order: its money goes back, its parcels go out. A part of the counter."""
+"""What is done with one order: its money goes back, its parcels go out, a bank is answered. A part
+of the counter."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from flask import g, redirect, render_template, request, session, url_for
+from flask import current_app, g, redirect, render_template, request, session, url_for
 from werkzeug.datastructures import MultiDict
 from werkzeug.wrappers import Response
 
@@ -18,6 +19,7 @@ from domain.errors import Conflict, StripeError
 from domain.money import SIGNS, amount_of, display, plain
 from domain.transitions import LineState
 from models import OrderItem
+from services import evidence as evidence_of
 from services import orders, refunds, shipping, subscriptions
 from services.causes import Cause
 from services.orders import Dossier
@@ -62,6 +64,17 @@ def refund(order_id: str) -> Page:
     sum_ = display(sum(row.amount or 0 for row in rows), rows[0].currency or "")
     said = f"Refund of {sum_} on its way."
     return _back(order_id, said)
+
+
+@bp.get("/orders/<order_id>/evidence")
+def evidence(order_id: str) -> Page:
+    """What is stored about the order, for the shopper's bank: a page, or a text to keep."""
+    found = evidence_of.of(_case(order_id))
+    if request.args.get("format") != "text":
+        return render_template("admin/evidence.html", order={"id": order_id}, evidence=found)
+    answer = current_app.response_class(found.text, mimetype="text/plain")
+    answer.headers.set("Content-Disposition", "attachment", filename=f"evidence-{found.number}.txt")
+    return answer
 
 
 @bp.post("/orders/<order_id>/packing")

@@ -51,6 +51,7 @@ NEEDS = {
     # money back
     "admin.refund_form": REFUNDS,
     "admin.refund": REFUNDS,
+    "admin.evidence": REFUNDS,
     "admin.cancel_subscription": REFUNDS,
     "admin.resume_subscription": REFUNDS,
     # the engine room

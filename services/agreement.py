@@ -1,5 +1,5 @@
 """Whether the shop and Stripe say the same about an order: state, amount, currency, refunded, and
-the status of each subscription."""
+the status of each subscription and dispute."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from datetime import datetime
 
 from domain.clock import now
 from domain.errors import StripeError
-from domain.facts import LegEnded, LegSeen, LegState, SubscriptionSeen
+from domain.facts import DisputeSeen, LegEnded, LegSeen, LegState, SubscriptionSeen
 from domain.money import display
 from extensions import reading
 from gateway import current_gateway
-from models import StripeLeg
-from services import legs, refunds
+from models import Dispute, StripeLeg
+from services import disputes, legs, refunds
 from services.orders import Dossier
 
 
@@ -49,7 +49,8 @@ def of(case: Dossier) -> Agreement | None:
         return None
     try:
         money = _payments(case) if case.settling else _leg(leg)
-        return Agreement(money + _subscriptions(case), now())
+        claims = [_dispute(row) for row in disputes.of_order(case.attempt.id)]
+        return Agreement(money + _subscriptions(case) + claims, now())
     except StripeError:
         return None
 
@@ -116,6 +117,13 @@ def _subscription(title: str, ours: str, stripe_id: str) -> Row:
     told = current_gateway().read_subscription(stripe_id, quick=True)
     theirs = next((fact.status for fact in told if isinstance(fact, SubscriptionSeen)), "unknown")
     return Row(title, ours.replace("_", " "), theirs.replace("_", " "), ours == theirs)
+
+
+def _dispute(row: Dispute) -> Row:
+    told = current_gateway().read_dispute(row.stripe_id)
+    theirs = next((fact.status for fact in told if isinstance(fact, DisputeSeen)), "unknown")
+    same = row.status == theirs
+    return Row("Dispute", row.status.replace("_", " "), theirs.replace("_", " "), same)
 
 
 _SAME = {

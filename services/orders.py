@@ -10,10 +10,11 @@ from typing import Any
 from sqlalchemy import String, and_, cast, func, or_, select
 
 from domain import plans
-from domain.transitions import LineState, Status, payment_status
+from domain.transitions import LineState, PaymentStatus, Status, payment_status
 from extensions import db, reading
 from models import (
     CheckoutAttempt,
+    Dispute,
     Order,
     OrderEvent,
     OrderItem,
@@ -24,7 +25,7 @@ from models import (
     StripeLeg,
     Subscription,
 )
-from services import plan_rows
+from services import disputes, plan_rows
 from services.legs import SAVES_CARD
 from services.shop import IDENTITY
 
@@ -35,10 +36,17 @@ VIEWS: dict[str, tuple[str, Any]] = {
     "all": ("All", None),
     "to-ship": (
         "To ship",
-        Order.status.in_((Status.PAYMENT_CONFIRMED, Status.AWAITING_SHIPMENT)),
+        and_(
+            Order.status.in_((Status.PAYMENT_CONFIRMED, Status.AWAITING_SHIPMENT)),
+            Order.payment_status != PaymentStatus.DISPUTED,
+        ),
     ),
     "confirming": ("Confirming", Order.status == Status.PENDING_PAYMENT),
     "refunds": ("Refunds", Order.refunded > 0),
+    "disputes": (  # open or lost; asked by way of the few disputes there are, not of all orders
+        "Disputes",
+        Order.id.in_(select(Dispute.order_id).where(Dispute.status.not_in(disputes.HARMLESS))),
+    ),
     "ended": (
         "Not paid",
         and_(Order.status.in_((Status.CANCELLED, Status.EXPIRED)), Order.paid_at.is_(None)),
@@ -276,7 +284,7 @@ def _matches(search: str) -> Any:
     bare = text.upper().removeprefix(f"{IDENTITY.number_prefix}-")
     if bare.isascii() and bare.isdigit():
         return cast(Order.number, String) == bare
-    if text.startswith(("cs_", "pi_", "seti_", "in_", "sub_")):
+    if text.startswith(("cs_", "pi_", "seti_", "in_", "sub_", "du_", "dp_")):
         return or_(Order.payment_intent == text, *(Order.id.in_(ids) for ids in _named(text)))
     like = "%" + text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
     return or_(
@@ -287,7 +295,8 @@ def _matches(search: str) -> Any:
 
 
 def _named(stripe_id: str) -> tuple[Any, ...]:
-    """The checkouts that an id of Stripe's belongs to: of a leg, a payment, a subscription."""
+    """The checkouts that an id of Stripe's belongs to: of a leg, a payment, a subscription, a
+    dispute."""
     is_sub = stripe_id.startswith("sub_")
     of_payment = Payment.invoice if stripe_id.startswith("in_") else Payment.payment_intent
     of_plan = Subscription.stripe_id if is_sub else Subscription.latest_invoice
@@ -297,6 +306,7 @@ def _named(stripe_id: str) -> tuple[Any, ...]:
         ),
         select(Payment.attempt_id).where(of_payment == stripe_id),
         select(Subscription.checkout_attempt_id).where(of_plan == stripe_id),
+        select(Dispute.order_id).where(Dispute.stripe_id == stripe_id),
     )
 
 

@@ -23,7 +23,7 @@ from domain.facts import LIVE, News
 from extensions import HungJob, atomic, reading, retrying
 from gateway import current_gateway
 from models import CheckoutAttempt, Order, Payment, StripeLeg
-from services import inbox, leases, outbox, settings, settle, snapshots, subscriptions
+from services import disputes, inbox, leases, outbox, settings, settle, snapshots, subscriptions
 from services.causes import EXPIRY, SYNC, Cause
 from services.check import BEGINNING
 from services.exceptions import open_exception
@@ -135,19 +135,29 @@ def until_quiet(*, since: datetime | None = None, patience_s: float = 300) -> Ta
 
 
 def sync_order(attempt_id: str, cause: Cause) -> Tally:
-    """The admin's *Sync now*: the same pass over one order, and over its subscriptions, which
-    otherwise only events tell of."""
+    """The admin's *Sync now*: the same pass over one order, and over its subscriptions and
+    disputes, which otherwise only events tell of."""
     tally = Tally()
     with contextlib.suppress(_Outage):  # counted as failed
         _look_at(attempt_id, cause, tally, end=False)
         try:
-            if subscriptions.refresh(attempt_id, cause):
+            if subscriptions.refresh(attempt_id, cause) | _refresh_disputes(attempt_id, cause):
                 tally = Tally(synced=1)
         except ShopError as error:
             tally = Tally(failed=1)
             log.warning("sync.order_unreachable", order=attempt_id, error=error.code)
     outbox.drain()
     return tally
+
+
+def _refresh_disputes(order_id: str, cause: Cause) -> bool:
+    """Settle what Stripe says of the disputes that we know; says whether that was news."""
+    changed = False
+    for row in disputes.of_order(order_id):
+        read = News("", "dispute", row.stripe_id, reads=("dispute", row.stripe_id))
+        settled = settle.settle(order_id, cause, news=read)
+        changed |= settled is not None and settled.changed
+    return changed
 
 
 def fetch_events(since: datetime | None = None) -> list[str]:

@@ -19,7 +19,7 @@ from domain.money import LARGEST_AMOUNT, display
 from domain.transitions import LineState
 from extensions import atomic, db, insert_once, reading, retrying
 from models import AuditEntry, Order, OrderItem, Payment, Refund, StockMovement
-from services import attempts, history, outbox, stock
+from services import attempts, disputes, history, outbox, stock
 from services.announcements import announce
 from services.causes import Cause
 from services.exceptions import open_exception
@@ -49,6 +49,21 @@ class NothingToRefund(ShopError):
     code = "nothing_to_refund"
     http_status = 409
     headline = "Nothing was refunded"
+
+
+class ChargedBack(NothingToRefund):
+    """The shopper's bank has taken the money already, and Stripe gives none of it back twice."""
+
+    code = "charged_back"
+    headline = "This payment cannot be refunded"
+
+    def __init__(self, status: str) -> None:
+        super().__init__(
+            "The shopper’s bank has taken this payment back, so the shopper has the money already."
+            if status == "lost"
+            else "The shopper’s bank disputes this payment and has taken the money, so Stripe "
+            "refunds nothing of it. Answer the dispute, or accept it at Stripe."
+        )
 
 
 class MoreThanIsLeft(ShopError):
@@ -99,7 +114,8 @@ def ask(
     payments: there is one refund of each that is touched, of the one with the most left first.
     ``renewal`` is the payment intent of a subscription's renewal that is to go back instead.
     ``key`` comes with the form: the same one is the same refunds, so that a double click asks once.
-    Raises NotFound, NotARefund, NothingToRefund, MoreThanIsLeft, KeyUsed; then nothing was written.
+    Raises NotFound, NotARefund, NothingToRefund, ChargedBack, MoreThanIsLeft, KeyUsed; then nothing
+    was written.
     """
     reason = reason.strip()
     if not reason or len(reason) > LONGEST_REASON:
@@ -120,6 +136,7 @@ def ask(
             if not is_same or amount not in (None, asked):
                 raise KeyUsed(asked, known[0].currency or order.currency)
             return known
+        payments = _still_ours(payments)
         lefts = [(payment, left_of(payment)) for payment in payments]
         amount = _checked(amount, lefts, currency)
         lines = _checked_lines(order, {} if renewal else restock)
@@ -201,9 +218,10 @@ def _asked(row_id: str, payment: Payment, amount: int, order_id: str, reason: st
 
 def payments_of(order_id: str, renewal: str | None = None) -> list[Payment]:
     """The payments that paid for an order, oldest first, or the one that renewed a subscription of
-    it. Raises NothingToRefund."""
+    it; without those that the shopper's bank has taken back. Raises NothingToRefund, ChargedBack.
+    """
     with reading():
-        return _payments(order_id, renewal)
+        return _still_ours(_payments(order_id, renewal))
 
 
 def _payments(order_id: str, renewal: str | None) -> list[Payment]:
@@ -222,6 +240,15 @@ def _payments(order_id: str, renewal: str | None) -> list[Payment]:
             if renewal is None
             else "That is no renewal of this order."
         )
+    return found
+
+
+def _still_ours(payments: list[Payment]) -> list[Payment]:
+    """Those that can be refunded; of what a bank has taken back Stripe refuses it."""
+    taken = disputes.not_refundable([payment.payment_intent for payment in payments])
+    found = [payment for payment in payments if payment.payment_intent not in taken]
+    if not found:
+        raise ChargedBack(next(iter(taken.values())))
     return found
 
 

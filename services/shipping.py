@@ -25,7 +25,18 @@ from models import (
     OutboxMessage,
     Shipment,
 )
-from services import attempts, history, links, mail, orders, outbox, receipts, refunds, shop
+from services import (
+    attempts,
+    disputes,
+    history,
+    links,
+    mail,
+    orders,
+    outbox,
+    receipts,
+    refunds,
+    shop,
+)
 from services.causes import Cause
 
 LONGEST_CARRIER, LONGEST_TRACKING = 60, 120
@@ -46,11 +57,21 @@ class Overtaken(Conflict):
     headline = "This order changed while you were looking at it"
 
 
+class Held(Conflict):
+    """The money for the goods is in doubt, or gone."""
+
+    code = "order_disputed"
+    headline = "The payment is disputed"
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"Nothing was done. {why}")
+
+
 @retrying
 def pack(order_id: str, *, actor: str, version: int | None) -> None:
-    """Take a paid order to the packing table. Raises NotFound, Overtaken, Conflict."""
+    """Take a paid order to the packing table. Raises NotFound, Held, Overtaken, Conflict."""
     with atomic():
-        attempt, order = _opened(order_id, version)
+        attempt, order = _opened(order_id, version, may_be_disputed=False)
         _move(attempt, order, Outcome.PACKED, actor)
 
 
@@ -68,12 +89,12 @@ def ship(
     of it is left to send, nor may come to be. Without units it only says so, where the rest went
     back on the shelf.
 
-    Raises NotFound, NotAParcel, Overtaken, Conflict; then nothing was written.
+    Raises NotFound, NotAParcel, Held, Overtaken, Conflict; then nothing was written.
     """
     if len(carrier) > LONGEST_CARRIER or len(tracking) > LONGEST_TRACKING:
         raise NotAParcel("Carrier or tracking number is too long.")
     with atomic() as session:
-        attempt, order = _opened(order_id, version)
+        attempt, order = _opened(order_id, version, may_be_disputed=False)
         _must_lead_somewhere(order, Outcome.SHIPPED)
         left = left_to_ship(order, parcels_of(order_id))
         lines = _packed(order, units, left)
@@ -107,18 +128,25 @@ def ship(
 
 @retrying
 def deliver(order_id: str, *, actor: str, version: int | None) -> None:
-    """All of it has arrived. Raises NotFound, Overtaken, Conflict."""
+    """All of it has arrived, which is worth knowing in a dispute too. Raises NotFound, Overtaken,
+    Conflict."""
     with atomic():
-        attempt, order = _opened(order_id, version)
+        attempt, order = _opened(order_id, version, may_be_disputed=True)
         _move(attempt, order, Outcome.DELIVERED, actor)
 
 
-def _opened(order_id: str, version: int | None) -> tuple[CheckoutAttempt, Order]:
-    """The locked attempt and its order, if it is still as the page showed it."""
+def _opened(
+    order_id: str, version: int | None, *, may_be_disputed: bool
+) -> tuple[CheckoutAttempt, Order]:
+    """The locked attempt and its order, if it is still as the page showed it. News of a dispute
+    waits for the same lock, so it comes before the parcel or after it, and never in between."""
     attempt = attempts.lock(order_id)
     order = attempts.order_of(order_id)
     if attempt is None or order is None:
         raise NotFound("There is no such order.")
+    why = None if may_be_disputed else disputes.why_held(order_id)
+    if why:
+        raise Held(why)
     if version != order.version:
         raise Overtaken(f"Nothing was done. {_last_deed(order_id)}Look at it again below.")
     return attempt, order

@@ -16,7 +16,7 @@ from domain.money import display
 from domain.transitions import PAID_STATUSES, LineState, PaymentStatus, Status
 from extensions import reading
 from models import CheckoutAttempt, Shipment
-from services import checkout, orders, plan_pages, refunds, settings, snapshots
+from services import checkout, disputes, orders, plan_pages, refunds, settings, snapshots
 from services.plan_pages import PlanView
 
 # Seconds between the polls of a waiting page: quick while a person watches, then patient.
@@ -322,7 +322,7 @@ def _words(
             return (
                 "We sent money back to you",
                 f"{back} of this order went back the way you paid. Banks can take up to ten days "
-                "to show it.",
+                f"to show it.{_bank_looks(case) if mine else ''}",
                 "This order was refunded.",
             )
         case "paid":
@@ -334,6 +334,8 @@ def _words(
                 if received
                 else "Your free time has begun, and nothing was charged."
             )
+            if _is_disputed(case):
+                return hello, f"{got}{_bank_looks(case)}", "The order is confirmed."
             lead = f"{got} The receipt for order {number} is on its way to {mail}."
             ready, more = _what_is_left(case)
             lead, say = f"{lead}{more}", "Payment received. The order is confirmed."
@@ -394,6 +396,17 @@ def _words(
             )
 
 
+def _is_disputed(case: orders.Dossier) -> bool:
+    return case.order is not None and case.order.payment_status == PaymentStatus.DISPUTED
+
+
+def _bank_looks(case: orders.Dossier) -> str:
+    """All that a shopper is told of a dispute: they have heard the rest from their bank."""
+    if not _is_disputed(case) or disputes.are_decided(case.attempt.id):
+        return ""
+    return " Your bank is looking at this payment."
+
+
 def _what_is_left(case: orders.Dossier) -> tuple[str, str]:
     """Of a paid order: the end of its headline, and what the paragraph adds for lines that recur
     and have not begun."""
@@ -441,10 +454,11 @@ def _steps(case: orders.Dossier, state: str, paid: Any) -> list[Step]:
         if parcels and not shipped:
             parcels.append("The rest follows in another parcel.")
         arrived = status == Status.DELIVERED
+        packing = "" if _is_disputed(case) else "We pack on the next working day."
         return [
             placed,
             received,
-            Step("Packing", "We pack on the next working day.", "done" if shipped else "now"),
+            Step("Packing", packing, "done" if shipped else "now"),
             Step(
                 "Delivered" if arrived else "Shipped",
                 " ".join(parcels) or "Tracking number by e-mail.",

@@ -58,6 +58,7 @@ LOWEST = {
     "POST /admin/product-imports/confirmations": "admin",
     "GET /admin/orders/<order_id>/refund": "refunds",
     "POST /admin/orders/<order_id>/refund": "refunds",
+    "GET /admin/orders/<order_id>/evidence": "refunds",
     "POST /admin/orders/<order_id>/subscriptions/<int:row_id>/cancel": "refunds",
     "POST /admin/orders/<order_id>/subscriptions/<int:row_id>/resume": "refunds",
     "POST /admin/orders/<order_id>/sync": "admin",
