@@ -315,7 +315,10 @@ class StripeLeg(Model):
 
     @property
     def view(self) -> LegView:
-        return LegView(LegState(self.state), self.failure, saves_card=self.kind == "setup_intent")
+        state = LegState(self.state)
+        if self.kind == "invoice" and state is LegState.REFUSED:
+            state = LegState.FAILED  # the shopper had done their part, and is told
+        return LegView(state, self.failure, saves_card=self.kind == "setup_intent")
 
 
 class Payment(Model):

@@ -102,6 +102,8 @@ class Desk:
     def take(self, fact: Fact) -> None:
         if not isinstance(fact, _OF_PAYMENTS) and not self._is_ours(fact):
             return
+        if isinstance(fact, (known.PaymentSucceeded, known.LegEnded, known.LegSeen)):
+            self._adopt_invoice(fact)
         match fact:
             case known.PaymentSucceeded():
                 self._take_payment(fact)
@@ -233,6 +235,17 @@ class Desk:
                 fact.currency,
             )
             return "mismatch"
+        if self.attempt.state == "settled" and not self._hold_again(pays_for):
+            self._raise(
+                "late_payment",
+                fact.payment_intent,
+                "Paid after this line had ended, and there is none left of it.",
+                fact.amount,
+                fact.currency,
+            )
+            if _settings().late_payment == "refund":
+                refunds.owe(fact.payment_intent, self.attempt.id, "paid too late")
+            return "surplus"
         if pays_for & self._paid_for():
             self._raise(
                 "duplicate_payment",
@@ -247,6 +260,28 @@ class Desk:
                 self._owe_end(fact.subscription)
             return "surplus"
         return "settles"
+
+    def _hold_again(self, pays_for: set[str]) -> bool:
+        """A line that had ended is paid after all: set its units aside again, as they were. False
+        if there are not enough."""
+        if not self.recurring:
+            return True
+        ended = db.session.scalars(
+            select(OrderItem).where(
+                OrderItem.order_id == self.attempt.id,
+                OrderItem.sku.in_(pays_for),
+                OrderItem.state.in_((LineState.ENDED, LineState.NOT_STARTED)),
+            )
+        ).all()
+        lines = {line["sku"]: line for line in self.recurring}
+        try:
+            with db.session.begin_nested():
+                stock.hold([dict(lines[item.sku]) for item in ended])
+        except ShopError:
+            return False
+        for item in ended:
+            item.state = LineState.PENDING
+        return True
 
     def _paid_for(self) -> set[str]:
         """The parts of the checkout that are paid for."""
@@ -341,7 +376,7 @@ class Desk:
     def _begun_by(self, fact: known.SubscriptionSeen, leg: StripeLeg | None) -> set[str]:
         """The parts that a subscription was begun for. One that came through no leg of ours was
         begun for what its first invoice has paid for, if that settles the order."""
-        if leg:
+        if leg and leg.is_ours:
             return set() if leg.state == LegState.FAILED else self._pays_for(leg, None)
         bills = {fact.leg_id, fact.latest_invoice} - {None}
         paid = any(payment.invoice in bills for payment in filter(_settles, self.payments))
@@ -360,6 +395,24 @@ class Desk:
 
     def _leg_of_intent(self, intent: str) -> StripeLeg | None:
         return next((leg for leg in self.legs if leg.payment_intent == intent), None)
+
+    def _adopt_invoice(self, fact: known.PaymentSucceeded | known.LegEnded | known.LegSeen) -> None:
+        """The first invoice of a line of ours that is in no row: the answer to our call was lost,
+        or a backup was restored. Its product says whose it is."""
+        is_ours = fact.origin.attempt_id == self.attempt.id and fact.part in self.due
+        if not (is_ours and fact.leg_id and fact.part) or self._leg(fact.leg_id):
+            return
+        if self.attempt.payment_ui != "elements":
+            return  # there the session is the leg
+        owed = [leg for leg in self.legs if leg.kind == legs.PAYS_FIRST and leg.part == fact.part]
+        leg = next((leg for leg in owed if leg.state == LegState.CREATING), None)
+        if leg is None:
+            leg = legs.found_invoice(self.attempt, fact.part, self.due[fact.part])
+            db.session.add(leg)
+            self.legs.append(leg)
+        leg.stripe_id = fact.leg_id
+        self._set_leg(leg, LegState.OPEN)
+        db.session.flush()  # a payment of it names it
 
     def _adopt(self, fact: known.LegEnded) -> StripeLeg | None:
         """A session that carries our metadata but is in no row: the answer to our call was lost,
@@ -392,6 +445,7 @@ class Desk:
         """Let the table say what the rows amount to, and do what it owes."""
         was_confirmed = self.attempt.state == "settled"
         self._owe_subscriptions()
+        self._tell_what_nobody_paid()
         outcome = judge(
             confirmed=is_confirmed(self.due, self._covered()),
             legs=[leg.view for leg in self.legs],
@@ -412,7 +466,7 @@ class Desk:
             Status(self.attempt.status),
             settled_amount=self._settling() or 0,
             refunded=self.refunded,
-            goes_on=plan_rows.runs(self.plans),
+            goes_on=plan_rows.runs(self.plans) or any(map(_is_asked_for, self.legs)),
         )
 
     def _decide(self, outcome: Outcome | None, verbose: bool) -> None:
@@ -423,12 +477,30 @@ class Desk:
             elif verbose and not self.changed and not self.has_ignored:
                 self._ignored(decision.why)
 
+    def _tell_what_nobody_paid(self) -> None:
+        """A first invoice that counts as paid at Stripe without a payment, as when somebody there
+        says that it was paid in another way: a person decides about its line."""
+        paid = {payment.invoice for payment in self.payments}
+        for leg in self.legs:
+            is_complete = leg.kind == legs.PAYS_FIRST and leg.state == LegState.COMPLETE
+            if is_complete and leg.amount and leg.stripe_id and leg.stripe_id not in paid:
+                open_exception(
+                    "amount_mismatch",
+                    leg.stripe_id,
+                    "Stripe counts this invoice as paid, and has no payment for it. Its line does "
+                    "not begin by itself.",
+                    order_id=self.attempt.id,
+                    amount=leg.amount,
+                    currency=leg.currency,
+                )
+
     def _owe_subscriptions(self) -> None:
         """A saved card begins the subscriptions of its lines, once the rest is paid. They are legs
         like any other, due now; an effect of the outbox asks Stripe for them."""
         setup = self._setup()
         waits = setup is None or setup.state != LegState.COMPLETE or self.cancelling
-        if waits or self.attempt.state == "closed" or self.attempt.payment_ui != "elements":
+        is_over = self.attempt.state == "closed" or self.attempt.status == Status.CANCELLED
+        if waits or is_over or self.attempt.payment_ui != "elements":
             return
         assert setup is not None
         covered = self._covered()
@@ -579,6 +651,10 @@ class Desk:
         history.moved(self.attempt.id, before, move.to, self.cause, detail=str(outcome))
         if outcome is Outcome.PAID:
             self._confirm()
+        if outcome is Outcome.REFUNDED:  # what is owed and not asked for shall not be charged
+            for leg in self.legs:
+                if leg.kind == legs.PAYS_FIRST and leg.state == LegState.CREATING:
+                    self._set_leg(leg, LegState.CANCELED)
         for effect in move.effects:
             EFFECTS[effect](self)
 
@@ -700,6 +776,11 @@ class Desk:
 
 def _settings() -> Any:
     return current_app.extensions["settings"]
+
+
+def _is_asked_for(leg: StripeLeg) -> bool:
+    """Whether Stripe may be collecting a first invoice."""
+    return leg.kind == legs.PAYS_FIRST and leg.state in known.LIVE and leg.asked_at is not None
 
 
 def _settles(payment: Payment) -> bool:

@@ -125,13 +125,14 @@ def erase(email: str, actor: str = "command line") -> Erased:
             order.link_version += 1  # links in old mails open nothing any more
             order.version += 1
         for attempt in over:
+            attempt.stripe_customer = None
             if attempt.purged_at is None:
                 attempt.snapshot = {"lines": attempt.lines}
                 attempt.purged_at = now()
         session.execute(
             update(StripeLeg)
             .where(StripeLeg.attempt_id.in_(ids))
-            .values(parameters=None, client_secret=None)
+            .values(parameters=None, client_secret=None, url=None)
         )
         for row in _plans_of(ids):
             row.stripe_customer = row.pay_url = None

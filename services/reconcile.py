@@ -306,9 +306,9 @@ def _tell_missing(attempt_id: str, error: StripeMissing) -> None:
 def _note_look(attempt_id: str, *, answered: bool) -> None:
     """Count the look, on error too, and say when the next one is due.
 
-    Steady while Stripe answers, so that whatever it decides is seen within minutes; only a payment
-    that the bank has under way for days is asked about ever more rarely. After an error soon, and
-    then twice as late each time.
+    Steady while Stripe answers, so that whatever it decides is seen within minutes; only what waits
+    for days, a bank's decision or a first invoice that its shopper is to pay, is asked about ever
+    more rarely. After an error soon, and then twice as late each time.
     """
     moment = now()
     wait_s: float = current_app.extensions["settings"].reconcile_seconds
@@ -320,7 +320,7 @@ def _note_look(attempt_id: str, *, answered: bool) -> None:
         if not answered:
             doublings = min(attempt.failed_looks - 1, 10)
             wait_s = min(FIRST_RETRY_S * 2**doublings, LONGEST_RETRY_S)
-        elif attempt.is_processing:
+        elif attempt.is_processing or attempt.state == "settled":
             age_s = (moment - attempt.created_at).total_seconds()
             wait_s = max(wait_s, min(age_s / 10, LONGEST_LOOK_S))
         attempt.next_look_at = moment + timedelta(seconds=wait_s)

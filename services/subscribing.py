@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 
 from flask import current_app, render_template
@@ -43,7 +44,7 @@ def begin(message: OutboxMessage) -> outbox.Result:
             )
         ).all()
     for leg in owed:
-        if (leg.idempotency_key or "").partition(":g")[0] == key:
+        if re.fullmatch(re.escape(key) + r"(:g\d+)?", leg.idempotency_key or ""):
             legs.resolve(leg)
     settle.settle(attempt_id, CAUSE, look=True)
     with reading() as session:

@@ -69,6 +69,8 @@ def _settled(order_id: str, cause: Cause, kind: str, stripe_id: str) -> bool:
 
 
 def _row(order_id: str, row_id: int) -> Subscription:
+    if row_id >= 2**31:  # no database has such a row
+        raise NotFound("There is no such subscription.")
     with reading() as session:
         row = session.get(Subscription, row_id)
     if row is None or row.checkout_attempt_id != order_id:

@@ -19,7 +19,7 @@ from domain.facts import LegState
 from domain.strategies import STRATEGIES, Moment
 from domain.transitions import Effect
 from extensions import atomic, db, reading
-from gateway import client, current_gateway, facts
+from gateway import current_gateway, doors, facts
 from models import CheckoutAttempt, StripeLeg
 from services import attempts, desk, inbox, legs, outbox, settings, settle, stock
 from storm.world import MIXED, World
@@ -230,12 +230,12 @@ def subscribed_without_the_key(world: World) -> Iterator[None]:
     """Each call for a subscription has a key of its own. What hides it: nothing, once an answer is
     lost; the leg's row stands for one of the two, and nobody looks for the other."""
     keys = itertools.count()
-    invoice = client._LEGS[legs.PAYS_FIRST]
+    invoice = doors._LEGS[legs.PAYS_FIRST]
 
     def opened(gateway: Any, wish: Any, key: str, **how: Any) -> Any:
         return invoice.open(gateway, wish, f"{key}:{next(keys)}", **how)
 
-    with _patched(client, _LEGS={**client._LEGS, legs.PAYS_FIRST: invoice._replace(open=opened)}):
+    with _patched(doors, _LEGS={**doors._LEGS, legs.PAYS_FIRST: invoice._replace(open=opened)}):
         yield
 
 
@@ -299,7 +299,7 @@ def card_given_up_with_the_money_paid(world: World) -> Iterator[None]:
 def first_invoice_left_payable(world: World) -> Iterator[None]:
     """Giving up an unpaid first invoice writes down that it ended, and does not void it (against
     R5). What hides it: nothing on our side; only Stripe knows."""
-    invoice = client._LEGS[legs.PAYS_FIRST]
+    invoice = doors._LEGS[legs.PAYS_FIRST]
 
     def closed(gateway: Any, stripe_id: str, why: str) -> tuple[known.Fact, ...]:
         told = invoice.read(gateway, stripe_id)
@@ -307,7 +307,7 @@ def first_invoice_left_payable(world: World) -> Iterator[None]:
             return (known.LegEnded(stripe_id, LegState.EXPIRED),)
         return told
 
-    with _patched(client, _LEGS={**client._LEGS, legs.PAYS_FIRST: invoice._replace(close=closed)}):
+    with _patched(doors, _LEGS={**doors._LEGS, legs.PAYS_FIRST: invoice._replace(close=closed)}):
         yield
 
 

@@ -104,7 +104,6 @@ def test_a_customer_can_be_made_after_however_many_spent_keys(shop: Shop) -> Non
     assert shop.proves()
 
 
-@pytest.mark.xfail(reason="the burial stops at a tombstone with a subscription row", strict=True)
 @pytest.mark.parametrize("any_shop", ["pay_first"], indirect=True)
 def test_a_tombstone_whose_subscription_never_began_is_removed(any_shop: Shop) -> None:
     shop, opened = any_shop, OwnPage(any_shop).opened(COFFEE)
@@ -141,7 +140,6 @@ def test_giving_up_what_is_paid_by_now_leaves_the_card_to_be_saved(shop: Shop) -
     assert shop.proves()
 
 
-@pytest.mark.xfail(reason="a product's spent key is taken for the subscription's", strict=True)
 def test_a_failure_about_the_product_spends_no_key_of_the_subscription(shop: Shop) -> None:
     """Else whoever meets it goes on with another key, while somebody else uses the first."""
     shop.sandbox.chaos.stored_500 = {"next": 1, "only": "POST /v1/products"}

@@ -1,5 +1,4 @@
-"""What a reviewer found in subscriptions and mixed carts. Each ``xfail`` is a finding: whoever
-fixes it removes the mark."""
+"""What went wrong at the edges of subscriptions and mixed carts, and must not again."""
 
 from __future__ import annotations
 
@@ -39,10 +38,6 @@ from tests.shop import MUG, ORIGIN, Checkout, Shop, TestShops
 DEBIT = "bank_debit"
 
 
-def finding(why: str) -> pytest.MarkDecorator:
-    return pytest.mark.xfail(strict=True, reason=why)
-
-
 def hosted(shop: Shop, *skus: str) -> Checkout:
     shopper = shop.shopper()
     for sku in skus:
@@ -76,7 +71,6 @@ def stripe_client(shop: Shop) -> stripe.StripeClient:
 # -- money back, and the card that is yet to be saved
 
 
-@finding("domain: nobody asks whether a line may still begin when all was refunded")
 def test_a_card_saved_after_all_was_refunded_is_not_charged(any_page: OwnPage) -> None:
     shop, opened = any_page.shop, any_page.opened(MUG, COFFEE)
     opened.pay()
@@ -93,7 +87,6 @@ def test_a_card_saved_after_all_was_refunded_is_not_charged(any_page: OwnPage) -
     assert at_stripe(shop) == []
 
 
-@finding("the same for a subscription that is owed, and not asked for yet")
 def test_a_subscription_owed_is_dropped_when_all_was_refunded(page: OwnPage) -> None:
     shop, opened = page.shop, page.opened(MUG, COFFEE)
     opened.pay()
@@ -116,7 +109,6 @@ def test_a_subscription_owed_is_dropped_when_all_was_refunded(page: OwnPage) -> 
 # -- a bank debit under way
 
 
-@finding("gateway.facts.of_subscription takes an attempted invoice for one that failed")
 def test_a_bank_debit_under_way_is_not_called_failed(any_shop: Shop) -> None:
     bank = hosted(any_shop, MUG, COFFEE)
     bank.pay(DEBIT)
@@ -126,7 +118,6 @@ def test_a_bank_debit_under_way_is_not_called_failed(any_shop: Shop) -> None:
     assert "past_due" not in told(any_shop)
 
 
-@finding("the same for a first payment by a debit that was saved on our page")
 def test_a_first_payment_by_debit_is_not_called_failed(page: OwnPage) -> None:
     opened = page.opened(COFFEE)
     opened.save_card(DEBIT)
@@ -162,7 +153,6 @@ def catch_up(shop: Shop, hours: int) -> None:
         reconcile.sync(since=since, cause=SYNC, due_only=False)
 
 
-@finding("inbox.told reads the session's money and drops its subscription; the leg is final then")
 def test_a_lost_checkout_that_subscribed_gets_its_subscription_back(shop: Shop) -> None:
     """Right if the news of its invoice comes first, wrong if that of its session does."""
     saved = tables()
@@ -179,7 +169,6 @@ def test_a_lost_checkout_that_subscribed_gets_its_subscription_back(shop: Shop) 
     assert shop.proves()
 
 
-@finding("the money of a first invoice whose leg is unknown is held against the whole order")
 def test_a_first_invoice_that_the_backup_forgot_pays_for_its_line(page: OwnPage) -> None:
     shop, opened = page.shop, page.opened(MUG, COFFEE)
     saved = tables()
@@ -193,7 +182,6 @@ def test_a_first_invoice_that_the_backup_forgot_pays_for_its_line(page: OwnPage)
     assert lines(shop, opened.order_id) == {MUG: "active", COFFEE: "active"}
 
 
-@finding("a subscription that the backup forgot is asked for again when its key is a day old")
 @pytest.mark.parametrize("skus", [(MUG, COFFEE), (COFFEE,), (PRINTS,)])
 def test_a_subscription_that_the_backup_forgot_is_not_begun_twice(
     page: OwnPage, skus: tuple[str, ...]
@@ -210,7 +198,6 @@ def test_a_subscription_that_the_backup_forgot_is_not_begun_twice(
     assert len(at_stripe(shop)) == 1
 
 
-@finding("desk._take_back ends the subscriptions that have a row, and this one has none")
 def test_money_that_cannot_be_filled_ends_what_would_renew_it(shop: Shop) -> None:
     saved = tables()
     bank = hosted(shop, COFFEE)
@@ -233,7 +220,6 @@ def test_money_that_cannot_be_filled_ends_what_would_renew_it(shop: Shop) -> Non
 # -- what somebody else began
 
 
-@finding("desk._new_plans gives the line to whichever session subscribes first, paid or not")
 def test_what_does_not_pay_for_a_line_does_not_take_its_place(any_shop: Shop) -> None:
     bank = hosted(any_shop, MUG, COFFEE)
     link = {"checkout_attempt_id": bank.order_id}
@@ -271,7 +257,6 @@ def test_what_does_not_pay_for_a_line_does_not_take_its_place(any_shop: Shop) ->
 # -- ends
 
 
-@finding("gateway.doors.end_subscription takes every refusal for an end")
 def test_an_end_that_stripe_refuses_is_not_called_done(
     page: OwnPage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -293,7 +278,6 @@ def test_an_end_that_stripe_refuses_is_not_called_done(
     assert not any("ended now" in row.detail for row in shop.history(opened.order_id))
 
 
-@finding("snapshots.bury keeps what has an order or a payment, and forgets subscriptions")
 @pytest.mark.parametrize("strategy", ["pay_first", "dual_track"])
 def test_a_checkout_whose_subscription_never_began_can_be_buried(
     shops: TestShops, strategy: str
@@ -313,7 +297,6 @@ def test_a_checkout_whose_subscription_never_began_can_be_buried(
         snapshots.bury()  # and with it every pass of the clock from now on
 
 
-@finding("a leg that Stripe refuses ends its line, and nobody of the shop hears why")
 @pytest.mark.parametrize("skus", [(MUG, COFFEE), (COFFEE,)])
 def test_a_subscription_that_stripe_refuses_is_shown_to_a_person(
     page: OwnPage, skus: tuple[str, ...]
@@ -329,7 +312,6 @@ def test_a_subscription_that_stripe_refuses_is_shown_to_a_person(
     assert shop.exceptions() != []
 
 
-@finding("a shopper whose only line was refused after the card was saved hears nothing")
 def test_a_subscription_alone_that_stripe_refuses_is_told_to_the_shopper(page: OwnPage) -> None:
     shop, opened = page.shop, page.opened(COFFEE)
     opened.save_card()
@@ -340,7 +322,6 @@ def test_a_subscription_alone_that_stripe_refuses_is_told_to_the_shopper(page: O
     assert any(row.result and row.result.get("subject") for row in shop.rows(OutboxMessage))
 
 
-@finding("an invoice that is complete without a payment leaves its line pending for ever, unseen")
 @pytest.mark.parametrize("skus", [(MUG, COFFEE), (COFFEE,)])
 def test_a_first_invoice_paid_outside_of_stripe_is_decided(
     page: OwnPage, skus: tuple[str, ...]
@@ -360,7 +341,6 @@ def test_a_first_invoice_paid_outside_of_stripe_is_decided(
     assert shop.exceptions() or lines(shop, opened.order_id)[COFFEE] == "active"
 
 
-@finding("money for a line that has ended settles an order whose line stays ended")
 def test_money_for_a_line_that_had_ended_is_an_exception_or_begins_it(page: OwnPage) -> None:
     """Somebody gave the invoice up in the dashboard; Stripe lets it be paid all the same."""
     shop, opened = page.shop, page.opened(MUG, COFFEE)
@@ -388,7 +368,6 @@ def _changed(model: Any, **values: Any) -> Callable[[], Any]:
     return lambda: db.session.execute(update(model).values(**values))
 
 
-@finding("services.check compares payments and disputes with Stripe, and no subscription")
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -419,7 +398,6 @@ def test_the_proof_finds_a_wrong_subscription(page: OwnPage, wrong: Callable[[],
     assert not page.shop.proves()
 
 
-@finding("the same: one that runs in our name and that nobody here knows")
 def test_the_proof_finds_a_subscription_that_nobody_knows(page: OwnPage) -> None:
     shop, opened = page.shop, bought(page, PRINTS)
     with atomic() as session:
@@ -440,7 +418,6 @@ def test_the_proof_finds_a_subscription_that_nobody_knows(page: OwnPage) -> None
 # -- people, and bad input
 
 
-@finding("people.erase clears the rows of subscriptions; attempt and legs keep what leads to them")
 def test_an_erased_person_cannot_be_found_again_at_stripe(page: OwnPage) -> None:
     shop, opened = page.shop, bought(page, COFFEE)
     (plan,) = plans_of(shop, opened.order_id)
@@ -454,7 +431,6 @@ def test_an_erased_person_cannot_be_found_again_at_stripe(page: OwnPage) -> None
     assert [leg.url for leg in shop.legs(opened.order_id)] == [None, None]
 
 
-@finding("subscriptions._row hands any number to the database")
 @pytest.mark.parametrize("verb", ["cancel", "resume"])
 def test_a_row_that_no_database_can_hold_is_not_found(page: OwnPage, verb: str) -> None:
     opened = bought(page, COFFEE)
@@ -463,7 +439,6 @@ def test_a_row_that_no_database_can_hold_is_not_found(page: OwnPage, verb: str) 
     assert opened.shopper.post(path).status_code == 404
 
 
-@finding("subscribing.begin splits the key at ':g', which a sku of an own catalogue may hold")
 def test_any_sku_can_be_subscribed_to(page: OwnPage) -> None:
     tea = {"sku": "TEA:green", "slug": "tea", "title": "Tea", "interval": "month", "units": 9}
     catalogue.stock_up([{**tea, "prices": {"eur": 700}}])
@@ -473,7 +448,6 @@ def test_any_sku_can_be_subscribed_to(page: OwnPage) -> None:
     assert lines(page.shop, opened.order_id) == {"TEA:green": "active"}
 
 
-@finding("disputes.versions is called by nobody: a stale look overwrites a newer one (R3)")
 def test_a_stale_look_at_a_dispute_loses(page: OwnPage, monkeypatch: pytest.MonkeyPatch) -> None:
     shop, opened = page.shop, page.opened(MUG)
     opened.pay("4000000000000259")
@@ -501,7 +475,6 @@ def test_a_stale_look_at_a_dispute_loses(page: OwnPage, monkeypatch: pytest.Monk
 # -- how often Stripe is asked
 
 
-@finding("reconcile._note_look slows down for debits, and not for a first invoice that waits 23 h")
 def test_a_first_invoice_that_waits_for_its_shopper_is_asked_about_ever_more_rarely(
     page: OwnPage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
