@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from datetime import timedelta
 from typing import Any
@@ -18,7 +19,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 import blueprints
 import commands
 import logs
-from config import Settings, SettingsError
+from config import Problem, Settings, SettingsError
 from domain.errors import ShopError, UnverifiedEvent
 from extensions import (
     csrf,
@@ -41,16 +42,20 @@ def create_app(settings: Settings | None = None, *, transport: Any = None) -> Fl
     """Wire an app for ``settings``, or for the environment's.
 
     ``transport`` replaces the Stripe SDK's HTTP client. Settings that are missing or wrong are all
-    named at once; nothing starts with them.
+    named at once; nothing starts with them, nor with code of the adopter's that cannot be imported.
     """
-    if settings is None:
-        try:
-            settings = Settings.from_env(os.environ)
-        except SettingsError as error:
-            return _refused(error)
+    from_env = settings is None
+    try:
+        settings = settings or Settings.from_env(os.environ)
+        catalogue = _plug_in(settings)
+    except SettingsError as error:
+        if not from_env:
+            raise
+        return _refused(error)
     app = Flask("app", root_path=os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120
     app.config.update(_flask_config(settings))
     app.extensions["settings"] = settings
+    app.extensions["catalogue"] = catalogue
     logs.set_up(human=settings.embedded)
     _wire(app, settings, transport)
     blueprints.register(app)
@@ -60,6 +65,35 @@ def create_app(settings: Settings | None = None, *, transport: Any = None) -> Fl
         hops = settings.proxy_hops
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
     return app
+
+
+def _plug_in(settings: Settings) -> Any:
+    """Import the adopter's listeners, and make their catalogue, if there is one. Raises
+    SettingsError."""
+    for module in settings.listeners:
+        _named("LISTENERS", module)
+    if settings.catalogue is None:
+        return None
+    module, _, name = settings.catalogue.partition(":")
+    return _named("CATALOGUE", module, name)
+
+
+def _named(setting: str, module: str, name: str | None = None) -> Any:
+    try:
+        found = importlib.import_module(module)
+        return getattr(found, name)() if name else found
+    except Exception as error:
+        raise SettingsError(
+            [
+                Problem(
+                    setting,
+                    f"{module} cannot be used: {type(error).__name__}: {error}.",
+                    "A shop that starts without it would sell or tell something else.",
+                    "Mend it, see that it can be imported from where the shop starts, or leave "
+                    "the setting out.",
+                )
+            ]
+        ) from error
 
 
 def _flask_config(settings: Settings) -> dict[str, Any]:
@@ -79,6 +113,8 @@ def _flask_config(settings: Settings) -> dict[str, Any]:
         # Flask-WTF would want a Referer, which our own policy keeps back; web.py checks the Origin.
         "WTF_CSRF_SSL_STRICT": False,
         "WTF_CSRF_TIME_LIMIT": None,  # as long as the session, so that a form left open still works
+        # Flask-WTF knows no older keys, but signs with the last of several and takes any of them.
+        "WTF_CSRF_SECRET_KEY": list(reversed(settings.secret_keys)),
         "RATELIMIT_STORAGE_URI": settings.redis_url,
         "RATELIMIT_HEADERS_ENABLED": True,
         "SEND_FILE_MAX_AGE_DEFAULT": 3600,

@@ -223,6 +223,22 @@ def products_import(file: Path) -> None:
     click.echo(f"{done.new} new, {done.changed} changed")
 
 
+@products.command("sync", help="Take over what the catalogue lists that CATALOGUE names, now.")
+def products_sync() -> None:
+    from domain.errors import ShopError
+    from services import foreign_goods
+
+    with _shop():
+        try:
+            done = foreign_goods.sync()
+        except ShopError as error:
+            raise click.ClickException(f"{error.headline}.\n{error.message}") from error
+    click.echo(
+        f"{done.new} new, {done.changed} changed, {done.archived} archived, "
+        f"{done.brought_back} brought back"
+    )
+
+
 person = AppGroup("person", help="A person's own data, by e-mail address.")
 
 
@@ -247,8 +263,11 @@ def person_erase(email: str) -> None:
         f"{done.orders} orders, {done.attempts} checkouts, {done.mails} mails and {done.events} "
         "events forgot the person"
     )
+    for subscription in done.running:
+        click.echo(f"cancel first, it still charges: {subscription}", err=True)
     if done.still_open:
         click.echo(f"{done.still_open} still under way: run it again when they are over", err=True)
+    if done.still_open or done.running:
         sys.exit(1)
 
 

@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from email.utils import parseaddr
+from ipaddress import ip_address
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 from urllib.parse import SplitResult, urlsplit
@@ -31,6 +32,7 @@ DEFAULT_PORT = 8000
 # The part of a secret that says what it is, and nothing of what it opens.
 _PUBLIC_PREFIX = re.compile(r"(?:sk|rk|pk)_(?:test|live)_|whsec_|[a-z][a-z0-9+.-]*://", re.I)
 _HOST = re.compile(r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\]", re.I)
+_MODULE = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*"
 _MAILBOX = re.compile(r"[^@\s<>,]+@[a-z0-9.-]+\.[a-z0-9-]+", re.I)
 
 
@@ -85,6 +87,10 @@ class Settings:
     web_concurrency: int
     trusted_hosts: tuple[str, ...]  # empty: any; our own links use public_origin anyway
     proxy_hops: int
+    catalogue: str | None  # module:Class of one who lists what is for sale
+    listeners: tuple[str, ...]  # modules that connect to the signals
+    webhook_targets: tuple[str, ...] = field(repr=False)  # an address may hold a secret
+    webhook_signing_secrets: tuple[str, ...] = field(repr=False)  # each signs, while they rotate
     embedded: bool = False
     # Of one web process: enough to wait in; each may hold one connection to the database.
     web_threads: ClassVar[int] = 8
@@ -162,6 +168,10 @@ def _read(env: Mapping[str, str], *, embedded: bool) -> Settings:
         web_concurrency=read.whole("WEB_CONCURRENCY", 1, 1, 256),
         trusted_hosts=read.trusted_hosts(),
         proxy_hops=read.whole("PROXY_HOPS", 0, 0, 16),
+        catalogue=read.catalogue(),
+        listeners=read.listeners(),
+        webhook_targets=read.webhook_targets(),
+        webhook_signing_secrets=read.webhook_signing_secrets(),
         embedded=embedded,
     )
     read.compare(settings)
@@ -226,6 +236,10 @@ SETTING_NAMES = (
     "WEB_CONCURRENCY",
     "TRUSTED_HOSTS",
     "PROXY_HOPS",
+    "CATALOGUE",
+    "LISTENERS",
+    "WEBHOOK_TARGETS",
+    "WEBHOOK_SIGNING_SECRET",
 )
 
 
@@ -510,6 +524,60 @@ class _Reader:
                 )
         return hosts
 
+    def catalogue(self) -> str | None:
+        value = self.text("CATALOGUE")
+        if value and not re.fullmatch(rf"{_MODULE}:[A-Za-z_]\w*", value, re.ASCII):
+            self.refuse(
+                "CATALOGUE",
+                f"{_shown(value)} is not a module and a class.",
+                "The shop makes one of that class, and asks it what is for sale.",
+                "Use a module, a colon and a class: shop.goods:MyCatalogue.",
+            )
+        return value or None
+
+    def listeners(self) -> tuple[str, ...]:
+        value = self.text("LISTENERS")
+        modules = tuple(part.strip() for part in value.split(",")) if value else ()
+        for module in modules:
+            if not re.fullmatch(_MODULE, module, re.ASCII):
+                self.refuse(
+                    "LISTENERS",
+                    f"{_shown(module)} is not the name of a module.",
+                    "Each is imported when the shop starts, to connect to its signals.",
+                    "List modules separated by commas: shop.fulfilment,shop.loyalty.",
+                )
+        return modules
+
+    def webhook_targets(self) -> tuple[str, ...]:
+        value = self.text("WEBHOOK_TARGETS")
+        targets = tuple(part.strip() for part in value.split(",")) if value else ()
+        for target in targets:
+            parts = _split(target)
+            if parts is None or "@" in parts.netloc or "#" in target or not _names_host(parts):
+                self.refuse(
+                    "WEBHOOK_TARGETS",
+                    f"{_without_path(target)} is not a whole address, or holds a user or a #.",
+                    "Every event is sent to each of these addresses.",
+                    "List addresses separated by commas, such as https://erp.example.com/orders; "
+                    "write a comma within one as %2C.",
+                )
+        return tuple(dict.fromkeys(targets))
+
+    def webhook_signing_secrets(self) -> tuple[str, ...]:
+        name = "WEBHOOK_SIGNING_SECRET"
+        value = self.text(name)
+        found = tuple(part.strip() for part in value.split(",")) if value else ()
+        for secret in found:
+            if len(secret) < SECRET_KEY_LENGTH:
+                self.refuse(
+                    name,
+                    f"A secret of {len(secret)} characters is too short; {SECRET_KEY_LENGTH} are "
+                    "needed.",
+                    "Whoever guesses it can tell your other systems that anything is paid.",
+                    'Make one with `python -c "import secrets; print(secrets.token_urlsafe(48))"`.',
+                )
+        return found
+
     def compare(self, settings: Settings) -> None:
         """Look at the settings that are right alone and wrong together."""
         server_mode = _key_mode(settings.stripe_secret_key)
@@ -545,6 +613,7 @@ class _Reader:
                 "Whoever answers there could spend with it.",
                 "Leave it out, or use test keys.",
             )
+        self._compare_webhooks(settings, plain=plain)
         if self.embedded:
             return
         if settings.database_url.startswith("sqlite:") and settings.web_concurrency > 1:
@@ -561,6 +630,36 @@ class _Reader:
                 "A debugger on an error page runs anybody's code on this machine.",
                 "Leave it out; `flask demo` is the place to debug.",
             )
+
+    def _compare_webhooks(self, settings: Settings, *, plain: bool) -> None:
+        """Which addresses a target may have; what its name leads to is looked at when it is sent
+        to."""
+        if settings.webhook_targets and not settings.webhook_signing_secrets:
+            self.refuse(
+                "WEBHOOK_SIGNING_SECRET",
+                "It is missing, while WEBHOOK_TARGETS names somebody.",
+                "Without a signature anybody could tell them that an order is paid.",
+                'Make one with `python -c "import secrets; print(secrets.token_urlsafe(48))"`.',
+            )
+        for target in settings.webhook_targets:
+            parts = _split(target)
+            if parts is None or not parts.hostname:
+                continue  # it was refused already
+            here = parts.hostname in LOOPBACK
+            if parts.scheme == "http" and not (plain and here):
+                self.refuse(
+                    "WEBHOOK_TARGETS",
+                    f"{_without_path(target)} is plain http.",
+                    "Names and addresses of shoppers could be read on the way.",
+                    "Use https; http is for localhost, while PUBLIC_ORIGIN is http too.",
+                )
+            elif parts.scheme == "https" and (here or _is_inward(parts.hostname)):
+                self.refuse(
+                    "WEBHOOK_TARGETS",
+                    f"{_without_path(target)} is no public address.",
+                    "The shop sends nothing into its own network, so that it cannot be led there.",
+                    "Use an address that the internet can reach.",
+                )
 
 
 _WHY_BOUNDED = {
@@ -587,6 +686,28 @@ def _split(url: str) -> SplitResult | None:
         return None if parts.port == 0 else parts  # reading the port is what checks it
     except ValueError:
         return None
+
+
+def _names_host(parts: SplitResult) -> bool:
+    host = parts.hostname or ""
+    shown = f"[{host}]" if ":" in host else host
+    return parts.scheme in ("http", "https") and bool(_HOST.fullmatch(shown))
+
+
+def _is_inward(host: str) -> bool:
+    """Whether it is an address in figures that the open internet does not know."""
+    try:
+        return not ip_address(host).is_global
+    except ValueError:
+        return False
+
+
+def _without_path(url: str) -> str:
+    """An address as it may be printed: what follows its host may be a secret."""
+    parts = _split(url)
+    if parts is None or not _names_host(parts) or "@" in parts.netloc:
+        return mask(url)
+    return _shown(f"{parts.scheme}://{parts.hostname}/…" if parts.path.strip("/") else url[:60])
 
 
 def _origin(value: str) -> str | None:

@@ -36,6 +36,7 @@ JOBS = {
     "drain_outbox": "jobs.outbox.drain",
     "sweep": "jobs.sweep.sweep",
     "sync": "jobs.sweep.sync",
+    "goods": "jobs.sweep.goods",
 }
 
 

@@ -242,7 +242,8 @@ def _app(origin: str, base: str, folder: Path) -> Flask:
         from services.demo_goods import GOODS
 
         upgrade(directory=str(Path(__file__).resolve().parent / "migrations"))
-        catalogue.stock_up(GOODS)
+        if app.extensions["catalogue"] is None:
+            catalogue.stock_up(GOODS)
     return app
 
 

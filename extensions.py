@@ -59,6 +59,7 @@ limiter.request_filter(lambda: request.blueprint == "webhooks")  # Stripe may co
 TRIES = 5  # of a transaction that lost a deadlock; each loser waits a little longer
 _RETRYABLE = {"40001", "40P01", "55P03"}  # serialization failure, deadlock, lock not available
 _AFTER_COMMIT = "after_commit"
+_TOLD_AFTER = "told_after_commit"
 _DEPTH = "in_atomic"
 _REHEARSAL = "rehearsal"
 
@@ -72,7 +73,8 @@ def atomic() -> Iterator[Session]:
     """One transaction: commits at the end, rolls back on any error, never nests.
 
     On SQLite it takes the write lock at once (BEGIN IMMEDIATE), so that a read which leads to a
-    write cannot be overtaken. What ``enqueue_after_commit`` noted is rung after the commit.
+    write cannot be overtaken. What ``enqueue_after_commit`` noted is rung after the commit, and
+    then what ``after_commit`` noted is called.
     """
     session = db.session()
     if session.info.get(_DEPTH):
@@ -82,6 +84,7 @@ def atomic() -> Iterator[Session]:
     session.info[_DEPTH] = True
     session.info[_AFTER_COMMIT] = []
     look = session.info.get(_REHEARSAL)
+    session.info[_TOLD_AFTER] = []
     try:
         session.connection(execution_options={"begin": "BEGIN IMMEDIATE"})
         if look:
@@ -96,8 +99,11 @@ def atomic() -> Iterator[Session]:
         raise
     finally:
         session.info[_DEPTH] = False
-    for ring in session.info.pop(_AFTER_COMMIT, []):
+    rings, calls = session.info.pop(_AFTER_COMMIT, []), session.info.pop(_TOLD_AFTER, [])
+    for ring in rings:
         doorbell.ring(ring)
+    for call in calls:
+        call()
 
 
 @contextmanager
@@ -117,7 +123,7 @@ def _end_rehearsal(session: Session, look: Callable[[], None]) -> None:
     session.flush()
     look()
     session.rollback()
-    session.info[_AFTER_COMMIT] = []
+    session.info[_AFTER_COMMIT] = session.info[_TOLD_AFTER] = []
 
 
 @contextmanager
@@ -136,6 +142,12 @@ def enqueue_after_commit(job: str) -> None:
     rings: list[str] = db.session().info[_AFTER_COMMIT]
     if job not in rings:
         rings.append(job)
+
+
+def after_commit(call: Callable[[], None]) -> None:
+    """Call it once the open ``atomic()`` has committed, and not at all if it rolls back or the
+    process dies in between. It must not raise: what was committed is committed."""
+    db.session().info[_TOLD_AFTER].append(call)
 
 
 def in_transaction() -> bool:

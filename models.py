@@ -315,7 +315,10 @@ class StripeLeg(Model):
 
     @property
     def view(self) -> LegView:
-        return LegView(LegState(self.state), self.failure, saves_card=self.kind == "setup_intent")
+        state = LegState(self.state)
+        if self.kind == "invoice" and state is LegState.REFUSED:
+            state = LegState.FAILED  # the shopper had done their part, and is told
+        return LegView(state, self.failure, saves_card=self.kind == "setup_intent")
 
 
 class Payment(Model):
@@ -342,7 +345,9 @@ class Payment(Model):
     state: Mapped[str] = mapped_column(String(16), default="succeeded")
     role: Mapped[str] = mapped_column(String(10))  # settles, surplus, renewal, mismatch, foreign
     part: Mapped[str] = mapped_column(String(64), default="", server_default="")  # what it is for
-    invoice: Mapped[str | None] = mapped_column(StripeId)  # of a subscription, which it paid
+    invoice: Mapped[str | None] = mapped_column(
+        StripeId, index=True
+    )  # of a subscription, which it paid
     method: Mapped[str | None] = mapped_column(String(60))
     charge_id: Mapped[str | None] = mapped_column(StripeId)
     lane: Mapped[str] = mapped_column(String(16))  # who brought the news: webhook, landing, sync…
@@ -464,7 +469,7 @@ class Subscription(Model):
     trial_end: Mapped[datetime | None] = mapped_column(UtcDateTime)
     cancel_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    latest_invoice: Mapped[str | None] = mapped_column(StripeId)
+    latest_invoice: Mapped[str | None] = mapped_column(StripeId, index=True)
     pay_url: Mapped[str | None] = mapped_column(Text)  # where its unpaid invoice can be paid
     version: Mapped[int] = mapped_column(default=1)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)

@@ -19,8 +19,11 @@ from services import (
     alerts,
     auth,
     by_hand,
+    dispute_pages,
+    disputes,
     exceptions,
     orders,
+    plan_pages,
     reconcile,
     refunds,
     shipping,
@@ -178,6 +181,7 @@ def order_page(
     previous = {leg.id: leg.stripe_id for leg in case.legs}
     given_back = refunds.of_order(order.id)
     parcels = shipping.parcels_of(order.id)
+    shown_plans = plan_pages.of(case)
     return render_template(
         "admin/order.html",
         order={
@@ -195,9 +199,15 @@ def order_page(
             "seconds_to_paid": paid_after,
             "version": order.version,
             "refunded": order.refunded,
-            "is_paid": any(payment.role == "settles" for payment in case.payments),
+            "is_paid": bool(case.settling) or order.is_paid,
+            "unpaid": plan_pages.unpaid(case.items) if order.paid_at else 0,
+            "is_refundable": bool(case.settling),
         },
         lines=case.items or status_page.lines_of(attempt),
+        line_states=plan_pages.states(case),
+        plans=shown_plans,
+        titles={item.sku: item.title for item in case.items if item.plan},
+        refund_left=refunds.left_by_intent(paid for plan in shown_plans for paid in plan.renewals),
         legs=[
             {
                 "stripe_id": leg.stripe_id,
@@ -210,18 +220,23 @@ def order_page(
             }
             for leg in case.legs
         ],
-        payments=case.payments,
+        payments=[p for p in case.payments if not any(p in plan.renewals for plan in shown_plans)],
         refunds=given_back,
         refund_on_its_way=any(row.state in refunds.ON_ITS_WAY for row in given_back),
+        disputes=dispute_pages.of_order(order.id),
         parcels=parcels,
+        held=disputes.shown_why_held(order.id),
         to_ship=shipping.waiting(order, parcels),
+        not_yet=shipping.not_yet(case.items),
         typed=typed or {},
         carriers=CARRIERS,
         said=said,
         conflict=conflict,
         agree=agreement.of(case),
         history=[_entry(event, news) for event, news in orders.history(order_id)],
-        exceptions=[_exception(row) for row in exceptions.of_order(order_id)],
+        exceptions=[  # a dispute has a card of its own, with what to do about it
+            _exception(row) for row in exceptions.of_order(order_id) if row.type != "dispute"
+        ],
         sync_result=sync_result,
     )
 
@@ -279,6 +294,7 @@ _TITLES = {
     "parcel": "Parcel sent",
     "ignored": "Nothing to change",
     "note": "Note",
+    "plan": "Subscription",
 }
 
 
@@ -288,6 +304,8 @@ def _entry(event: OrderEvent, news: StripeEvent | None) -> dict[str, Any]:
         came_from = f", was {event.from_status}" if event.from_status else ""
         title = f"Order is {event.to_status}{came_from}".replace("_", " ")
     detail = event.detail
+    if event.kind == "dispute":
+        title, detail = dispute_pages.entry(detail)
     if news:
         wait = (event.at - news.received_at).total_seconds()
         signed = "signature good" if news.lane == "webhook" else "fetched from Stripe"

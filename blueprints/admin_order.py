@@ -1,21 +1,27 @@
-"""What is done with one order: its money goes back, its parcels go out. A part of the counter."""
+"""What is done with one order: its money goes back, its parcels go out, a bank is answered. A part
+of the counter."""
 
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from flask import g, redirect, render_template, request, session, url_for
+from flask import current_app, g, redirect, render_template, request, session, url_for
 from werkzeug.datastructures import MultiDict
 from werkzeug.wrappers import Response
 
 from blueprints import web
 from blueprints.admin import bp, order_page
 from blueprints.forms import tidy
-from domain.errors import Conflict
+from domain.errors import Conflict, StripeError
 from domain.money import SIGNS, amount_of, display, plain
+from domain.transitions import LineState
 from models import OrderItem
-from services import orders, refunds, shipping
+from services import evidence as evidence_of
+from services import orders, refunds, shipping, subscriptions
+from services.causes import Cause
 from services.orders import Dossier
 from services.refunds import KeyUsed, MoreThanIsLeft, NotARefund, NothingToRefund
 from services.shipping import NotAParcel
@@ -32,7 +38,8 @@ NOT_SENT = frozenset({"payment_confirmed", "awaiting_shipment", "cancelled"})
 
 @bp.get("/orders/<order_id>/refund")
 def refund_form(order_id: str) -> Page:
-    return _refund_page(_case(order_id), MultiDict())
+    """Of what paid for the order, or with ``payment`` of one renewal."""
+    return _refund_page(_case(order_id), MultiDict(), request.args.get("payment"))
 
 
 @bp.post("/orders/<order_id>/refund")
@@ -40,20 +47,34 @@ def refund(order_id: str) -> Page:
     """Ask for it; the outbox carries it out. The form's key makes a double click one refund."""
     case = _case(order_id)
     form = request.form
+    renewal = form.get("payment") or None
     try:
-        row = refunds.ask(
+        rows = refunds.ask(
             order_id,
-            _amount(case, form),
+            _amount(case, form, renewal),
             _units(case, form) if form.get("restock") else {},
             reason=tidy(form.get("reason")) or "",
             actor=g.admin.email,
             key=form.get("key", ""),
             currency=form.get("currency"),
+            renewal=renewal,
         )
     except (NotARefund, MoreThanIsLeft, NothingToRefund, KeyUsed) as error:
-        return _refund_page(_case(order_id), form, problem=error), error.http_status
-    said = f"Refund of {display(row.amount or 0, row.currency or '')} on its way."
+        return _refund_page(_case(order_id), form, renewal, problem=error), error.http_status
+    sum_ = display(sum(row.amount or 0 for row in rows), rows[0].currency or "")
+    said = f"Refund of {sum_} on its way."
     return _back(order_id, said)
+
+
+@bp.get("/orders/<order_id>/evidence")
+def evidence(order_id: str) -> Page:
+    """What is stored about the order, for the shopper's bank: a page, or a text to keep."""
+    found = evidence_of.of(_case(order_id))
+    if request.args.get("format") != "text":
+        return render_template("admin/evidence.html", order={"id": order_id}, evidence=found)
+    answer = current_app.response_class(found.text, mimetype="text/plain")
+    answer.headers.set("Content-Disposition", "attachment", filename=f"evidence-{found.number}.txt")
+    return answer
 
 
 @bp.post("/orders/<order_id>/packing")
@@ -83,6 +104,29 @@ def ship(order_id: str) -> Page:
 @bp.post("/orders/<order_id>/delivery")
 def deliver(order_id: str) -> Page:
     return _step(order_id, shipping.deliver, "Delivered.")
+
+
+@bp.post("/orders/<order_id>/subscriptions/<int:row_id>/cancel")
+def cancel_subscription(order_id: str, row_id: int) -> Page:
+    """End a subscription, ``when`` its period ends or now."""
+    later = request.form.get("when") != "now"
+    said = "It ends with what is paid." if later else "The subscription has ended."
+    return _about_plan(order_id, row_id, partial(subscriptions.cancel, at_period_end=later), said)
+
+
+@bp.post("/orders/<order_id>/subscriptions/<int:row_id>/resume")
+def resume_subscription(order_id: str, row_id: int) -> Page:
+    """Let one go on that was to end."""
+    return _about_plan(order_id, row_id, subscriptions.resume, "The subscription goes on.")
+
+
+def _about_plan(order_id: str, row_id: int, act: Callable[..., Any], said: str) -> Page:
+    _case(order_id)
+    try:
+        act(order_id, row_id, Cause("admin", actor=g.admin.email))
+    except (Conflict, StripeError) as error:
+        return order_page(order_id, conflict=error), error.http_status
+    return _back(order_id, said)
 
 
 def _step(order_id: str, take: Any, said: str) -> Page:
@@ -115,25 +159,31 @@ def _whole(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdecimal() and len(text) <= 9 else None
 
 
-def _amount(case: Dossier, form: MultiDict[str, str]) -> int:
+def _amount(case: Dossier, form: MultiDict[str, str], renewal: str | None) -> int:
     """What was typed, else the sum of what is ticked, never more than is left. Raises NotARefund,
     NothingToRefund."""
     assert case.order is not None
-    payment = refunds.settling_payment(case.order.id)
+    payments = refunds.payments_of(case.order.id, renewal)
+    currency = payments[0].currency
     typed = form.get("amount", "").strip()
     if typed:
-        amount = amount_of(typed, payment.currency)
+        amount = amount_of(typed, currency)
         if amount is None:
-            example = plain(1850, payment.currency)
-            raise NotARefund("amount", f"Type the amount in {payment.currency.upper()}: {example}")
+            example = plain(1850, currency)
+            raise NotARefund("amount", f"Type the amount in {currency.upper()}: {example}")
         return amount
     ticked = _units(case, form)
-    sums = {item.id: item.unit_amount for item in case.items}
+    sums = {item.id: _each(item) for item in case.items}
     amount = sum(sums[item] * quantity for item, quantity in ticked.items())
     amount += case.order.shipping if form.get("shipping") else 0
     if not amount:
         raise NotARefund("amount", "Tick what to refund, or type an amount.")
-    return min(amount, refunds.left_of_now(payment)) or amount
+    return min(amount, refunds.left_of_all(payments)) or amount
+
+
+def _each(item: OrderItem) -> int:
+    """What one unit cost with the order: a trial nothing."""
+    return item.amount // item.quantity
 
 
 def _units(case: Dossier, form: MultiDict[str, str]) -> dict[int, int]:
@@ -163,26 +213,31 @@ def _parcel(case: Dossier, form: MultiDict[str, str]) -> dict[int, int]:
     return units
 
 
-def _refund_page(case: Dossier, form: MultiDict[str, str], *, problem: Any = None) -> str:
+def _refund_page(
+    case: Dossier, form: MultiDict[str, str], renewal: str | None = None, *, problem: Any = None
+) -> str:
     order = case.order
     assert order is not None
     try:
-        payment = refunds.settling_payment(order.id)
-        left, currency = refunds.left_of_now(payment), payment.currency
+        payments = refunds.payments_of(order.id, renewal)
+        left, currency = refunds.left_of_all(payments), payments[0].currency
     except NothingToRefund as nothing:
-        payment, left, currency = None, 0, order.currency
+        payments, left, currency = [], 0, order.currency
         problem = problem or nothing
+    methods = dict.fromkeys(payment.method for payment in payments if payment.method)
+    bought = [item for item in case.items if item.state == LineState.ACTIVE and not renewal]
     fresh = not form
     # A form that failed keeps its key: the shop may have heard it the first time all the same.
     spent = isinstance(problem, KeyUsed | NothingToRefund)
     return render_template(
         "admin/refund.html",
         order={"id": order.id, "number": orders.number(order), "currency": currency},
-        lines=[_line(item, form) for item in case.items],
-        shipping=order.shipping,
+        lines=[_line(item, form) for item in bought],
+        renewal=payments[0] if renewal and payments else None,
+        shipping=0 if renewal else order.shipping,
         shipping_ticked=bool(form.get("shipping")),
         left=left,
-        method=payment.method if payment else None,
+        method=" and ".join(methods),
         sign=SIGNS.get(currency, currency.upper() + " "),
         zero=plain(0, currency),
         amount=form.get("amount", "")[:20],
@@ -200,7 +255,7 @@ def _line(item: OrderItem, form: MultiDict[str, str]) -> dict[str, Any]:
         "id": item.id,
         "title": item.title,
         "quantity": item.quantity,
-        "unit_amount": item.unit_amount,
+        "unit_amount": _each(item),
         "amount": item.amount,
         "ticked": str(item.id) in form.getlist("line"),
         "units": _whole(form.get(f"units-{item.id}", "")) or item.quantity,

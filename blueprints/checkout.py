@@ -24,7 +24,7 @@ from domain.delivery import DEFAULT, DELIVERIES
 from domain.errors import Conflict, LostReference, PriceChanged, ShopError
 from domain.money import display
 from extensions import limiter
-from services import cart, checkout, orders, pay_page, status_page
+from services import cart, checkout, orders, pay_page, plan_pages, status_page
 from services.checkout import AlreadyPaid
 
 bp = Blueprint("checkout", __name__)
@@ -155,7 +155,8 @@ def payment_success() -> Page:
 @bp.get("/checkout/cancel")
 def cancel() -> Page:
     case = status_page.asked(web.owned(request.args.get("attempt")))  # paid in another tab?
-    if case.has_moved_money or case.attempt.state != "open":  # that page says how it ended
+    owes = plan_pages.first_unpaid(case)  # it is paid on Stripe's page, and not again from here
+    if case.has_moved_money or owes or case.attempt.state != "open":  # that page says how it ended
         return redirect(url_for("orders.order", order_id=case.attempt.id), code=303)
     return order_pages.render(case, "checkout/cancel.html")
 

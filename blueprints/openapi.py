@@ -13,7 +13,7 @@ from flask.typing import ResponseReturnValue
 
 from domain.delivery import DELIVERIES
 from domain.plans import INTERVALS
-from domain.transitions import PaymentStatus, Status
+from domain.transitions import LineState, PaymentStatus, Status
 
 bp = Blueprint("openapi", __name__, url_prefix="/api")
 
@@ -160,7 +160,16 @@ SCHEMAS: Schema = {
             "total": MINOR,
             "items": {
                 "type": "array",
-                "items": _object({"sku": ID, "title": ID, "unitAmount": MINOR, "quantity": COUNT}),
+                "items": _object(
+                    {"sku": ID, "title": ID, "unitAmount": MINOR, "quantity": COUNT},
+                    {
+                        "plan": _ref("Plan"),
+                        "state": {
+                            "enum": [state.value for state in LineState],
+                            "description": "Of a line that recurs: whether it has begun.",
+                        },
+                    },
+                ),
             },
             "createdAt": TIME,
             "updatedAt": TIME,
@@ -170,9 +179,36 @@ SCHEMAS: Schema = {
             "failureReason": ID,
             "previousSessionId": ID,
             "paymentIntentId": ID,
-            "amountReceived": MINOR,
+            "amountReceived": {
+                **MINOR,
+                "description": "All that paid for the order, renewals not counted.",
+            },
+            "subscriptions": {"type": "array", "items": _ref("Subscription")},
         },
     ),
+    "Subscription": {
+        **_object(
+            {
+                "id": {"type": "integer"},
+                "sku": ID,
+                "status": {
+                    "type": "string",
+                    "description": "Stripe's: incomplete, trialing, active, past_due, canceled, …",
+                },
+                "unitAmount": MINOR,
+                "quantity": COUNT,
+                "currency": ID,
+                "interval": {"enum": list(INTERVALS)},
+                "intervalCount": {"type": "integer", "minimum": 1},
+            },
+            {
+                "currentPeriodEnd": TIME,
+                "cancelAt": TIME,
+                "payUrl": {"type": "string", "description": "Where its unpaid invoice is paid."},
+            },
+        ),
+        "description": "A line that recurs, as Stripe runs it; only in orders with such lines.",
+    },
     "Tally": _object({"synced": COUNT, "failed": COUNT, "skipped": COUNT}),
     "Problem": {
         **_object(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from flask import Blueprint, current_app, redirect, render_template, request, url_for
@@ -12,12 +14,15 @@ from werkzeug.wrappers import Response
 from blueprints import web
 from blueprints.forms import mail_address
 from domain.clock import now
-from domain.errors import Conflict, ShopError
+from domain.errors import Conflict, NotFound, ShopError
 from extensions import limiter
-from services import checkout, links, orders, receipts, settings, status_page
+from services import checkout, links, orders, receipts, settings, status_page, subscriptions
+from services.causes import SHOPPER
 from services.checkout import AlreadyPaid
 
 bp = Blueprint("orders", __name__)
+
+Answer = Response | tuple[str, int]
 
 
 @bp.get("/orders/<order_id>")
@@ -47,7 +52,7 @@ def status(order_id: str) -> str:
 
 @bp.post("/orders/<order_id>/retries")
 @limiter.limit("30 per minute")
-def retry(order_id: str) -> Response | tuple[str, int]:
+def retry(order_id: str) -> Answer:
     """A new payment page for the same order; what stands against it is said on the order's page."""
     attempt = web.owned(order_id).attempt
     try:
@@ -58,6 +63,33 @@ def retry(order_id: str) -> Response | tuple[str, int]:
         shown = render(web.owned(order_id), "orders/order.html", problem=error)
         return shown, error.http_status
     return web.to_payment(page)
+
+
+@bp.post("/orders/<order_id>/subscriptions/<int:row_id>/cancel")
+@limiter.limit("30 per minute")
+def cancel_subscription(order_id: str, row_id: int) -> Answer:
+    """End a subscription, ``when`` its period ends or now."""
+    at_period_end = request.form.get("when") != "now"
+    return _about_plan(order_id, row_id, partial(subscriptions.cancel, at_period_end=at_period_end))
+
+
+@bp.post("/orders/<order_id>/subscriptions/<int:row_id>/resume")
+@limiter.limit("30 per minute")
+def resume_subscription(order_id: str, row_id: int) -> Answer:
+    """Let one go on that was to end."""
+    return _about_plan(order_id, row_id, subscriptions.resume)
+
+
+def _about_plan(order_id: str, row_id: int, act: Callable[..., Any]) -> Answer:
+    web.owned(order_id)
+    try:
+        act(order_id, row_id, SHOPPER)
+    except NotFound:
+        raise
+    except ShopError as error:
+        shown = render(web.owned(order_id), "orders/order.html", problem=error)
+        return shown, error.http_status
+    return redirect(url_for(".order", order_id=order_id, _anchor="order-plans"), code=303)
 
 
 @bp.post("/orders/<order_id>/receipts")
@@ -71,6 +103,7 @@ def resend(order_id: str) -> Response:
 def mine() -> str:
     shopper = web.known_shopper()
     found = orders.of_shopper(shopper, web.instant(request.args.get("after"))) if shopper else []
+    pay_links = orders.pay_links([row.id for row in found])
     rows = [
         {
             "id": row.id,
@@ -81,7 +114,7 @@ def mine() -> str:
             "status": row.status,
             "payment_status": row.payment_status,
             "url": url_for(".order", order_id=row.id),
-            "pay_url": None,
+            "pay_url": pay_links.get(row.id),
         }
         for row in found
     ]
@@ -138,11 +171,12 @@ def _view(case: orders.Dossier, began: datetime | None) -> status_page.View:
         view,
         poll_url=url_for("orders.status", **following) if view.asking else None,
         live_url=url_for("live.sync_status", order_or_intent=case.attempt.id, **since)
-        if view.asking and is_live
+        if view.asking and is_live and case.attempt.state == "open"
         else None,
         check_url=url_for("orders.order", **here),
         refresh_url=url_for("orders.order", **here, look=look + 1) if view.refresh_s else None,
         retry_url=url_for("orders.retry", **here) if may_retry else None,
+        save_url=url_for("checkout.pay", attempt_id=case.attempt.id) if view.save_until else None,
         share_url=origin + links.path(case.order) if mine and case.order else None,
     )
 

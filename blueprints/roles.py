@@ -59,6 +59,9 @@ NEEDS = {
     "admin.reopen_exception": REFUNDS,
     "admin.look_at_exception": ADMIN,
     "admin.replay_exception": ADMIN,
+    "admin.evidence": REFUNDS,
+    "admin.cancel_subscription": REFUNDS,
+    "admin.resume_subscription": REFUNDS,
     # the engine room
     "admin.sync": ADMIN,
     "admin.sync_orders": ADMIN,

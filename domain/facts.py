@@ -55,6 +55,7 @@ class PaymentSucceeded:
     invoice: str | None = None  # of a subscription, which it paid
     subscription: str | None = None
     renews: bool = False  # it paid for a later period, and no order waits for it
+    part: str | None = None  # the sku of the line whose first invoice it paid
     origin: Origin = field(default_factory=Origin)
 
 
@@ -68,6 +69,7 @@ class LegEnded:
     payment_intent: str | None = None
     address: dict[str, str | None] | None = None  # shipping address collected by Stripe
     origin: Origin = field(default_factory=Origin)
+    part: str | None = None  # the sku of the line whose first invoice this is
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,7 @@ class LegSeen:
     payment_intent: str | None = None
     failure: str | None = None  # Stripe's decline or error code of the last try
     origin: Origin = field(default_factory=Origin)
+    part: str | None = None  # the sku of the line whose first invoice this is
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,17 +10,22 @@ from typing import Any, NamedTuple
 
 import stripe
 
-from domain.errors import StripeMissing, StripeRefused
+from domain.errors import (
+    StripeMissing,
+    StripeRefused,
+    StripeReplayedFailure,
+    StripeUnavailable,
+)
 from domain.facts import Fact
 from gateway import facts
-from gateway.calls import PAGE, Calls, plain
+from gateway.calls import PAGE, UNREACHED, Calls, plain
 
 EXPAND = {
     "expand": [
         "payment_intent",
         "payment_intent.latest_charge",
         "invoice.payments",
-        "subscription.latest_invoice",
+        "subscription.latest_invoice.payments",
     ]
 }
 
@@ -226,6 +231,8 @@ class Doors(Calls):
                 self._call(lambda client: client.v1.products.create(wish))
             except StripeMissing:
                 raise
+            except StripeReplayedFailure as spent:  # its key, and not that of what it is made for
+                raise StripeUnavailable(UNREACHED) from spent
             except StripeRefused:  # made by somebody else this very moment
                 self._call(lambda client: client.v1.products.retrieve(product["id"]))
 
@@ -240,7 +247,8 @@ class Doors(Calls):
         )
         owner = facts.subscription_of_invoice(invoice)
         subscription = self._subscription(owner, quick=quick) if owner else None
-        return facts.of_invoice(invoice, subscription, self._payer(invoice, quick=quick))
+        paid_by = self._payer(invoice, quick=quick)
+        return facts.of_invoice(invoice, subscription, paid_by, self._latest_payer(subscription))
 
     def void_invoice(self, invoice_id: str, why: str = "") -> tuple[Fact, ...]:
         """Make a first invoice unpayable, with which its subscription ends, or say what has become
@@ -255,12 +263,23 @@ class Doors(Calls):
 
     def read_subscription(self, id: str, *, quick: bool = False) -> tuple[Fact, ...]:
         """Look at a subscription and its latest invoice. Raises StripeMissing."""
-        return (facts.of_subscription(self._subscription(id, quick=quick)),)
+        subscription = self._subscription(id, quick=quick)
+        payer = self._latest_payer(subscription)
+        return (facts.of_subscription(subscription, paid_by=payer),)
+
+    def _latest_payer(self, subscription: dict[str, Any] | None) -> dict[str, Any] | None:
+        """What is to pay a subscription's latest invoice, if that was tried and is not paid: it may
+        be under way."""
+        if subscription is None or not facts.is_unpaid(subscription.get("latest_invoice")):
+            return None
+        return self._payer(subscription["latest_invoice"])
 
     def _subscription(self, id: str, *, quick: bool = False) -> dict[str, Any]:
         return plain(
             self._call(
-                lambda client: client.v1.subscriptions.retrieve(id, {"expand": ["latest_invoice"]}),
+                lambda client: client.v1.subscriptions.retrieve(
+                    id, {"expand": ["latest_invoice.payments"]}
+                ),
                 quick=quick,
             )
         )
@@ -269,8 +288,9 @@ class Doors(Calls):
         """End it now; what is paid stays paid. Ending it again changes nothing."""
         try:
             self._call(lambda client: client.v1.subscriptions.cancel(id))
-        except StripeRefused:  # it has ended already
-            self._subscription(id)
+        except StripeRefused:
+            if self._subscription(id)["status"] not in facts.ENDED:
+                raise
 
     def let_run_out(self, id: str, *, leaves: bool) -> None:
         """Have it end with the period that is paid, or go on after all. Raises StripeRefused if it

@@ -24,7 +24,11 @@ from domain.facts import (
     SubscriptionSeen,
 )
 
+PRODUCT = "quittance_"  # and a sku: the products that our subscriptions are of
 ATTEMPT_KEY = "checkout_attempt_id"  # the only key that we put into Stripe's metadata
+
+# Statuses of a subscription that is over (docs.stripe.com/api/subscriptions/object).
+ENDED = ("canceled", "incomplete_expired")
 
 StripeObject = dict[str, Any]
 
@@ -135,7 +139,7 @@ def _of_subscribing(session: StripeObject, paid_by: StripeObject | None) -> tupl
     subscription = session.get("subscription")
     seen: tuple[Fact, ...] = ()
     if isinstance(subscription, dict):
-        seen = (of_subscription(subscription, leg_id=id),)
+        seen = (of_subscription(subscription, leg_id=id, paid_by=paid_by),)
     intent_id = id_of(paid_by)
     if paid == "unpaid":
         dead = (paid_by or {}).get("status") in ("requires_payment_method", "canceled")
@@ -155,13 +159,17 @@ def _of_subscribing(session: StripeObject, paid_by: StripeObject | None) -> tupl
 
 
 def of_invoice(
-    invoice: StripeObject, subscription: StripeObject | None, paid_by: StripeObject | None
+    invoice: StripeObject,
+    subscription: StripeObject | None,
+    paid_by: StripeObject | None,
+    latest_paid_by: StripeObject | None = None,
 ) -> tuple[Fact, ...]:
     """A subscription's invoice, with what it belongs to and what was or is to pay it. The first
     one is due with the order; later ones renew."""
     id, origin = invoice["id"], _origin_of_invoice(invoice)
     is_first = invoice["billing_reason"] == "subscription_create"
     leg_id = id if is_first else None
+    part = _part_of(subscription) if is_first else None
     said: list[Fact] = []
     if invoice["status"] == "paid":
         if paid_by is not None and paid_by["status"] == "succeeded":
@@ -173,32 +181,50 @@ def of_invoice(
                     invoice=id,
                     subscription=owner,
                     renews=not is_first,
+                    part=part,
                     origin=origin,
                 )
             )
         if is_first:
-            said.append(LegEnded(id, LegState.COMPLETE, id_of(paid_by), origin=origin))
+            ended = LegEnded(id, LegState.COMPLETE, id_of(paid_by), part=part, origin=origin)
+            said.append(ended)
     elif is_first and invoice["status"] in ("void", "uncollectible"):
-        said.append(LegEnded(id, LegState.EXPIRED, id_of(paid_by), origin=origin))
+        said.append(LegEnded(id, LegState.EXPIRED, id_of(paid_by), part=part, origin=origin))
     elif is_first:
         under_way = (paid_by or {}).get("status") == "processing"
         state = LegState.PROCESSING if under_way else LegState.OPEN
-        said.append(LegSeen(id, state, id_of(paid_by), _failure(paid_by), origin))
+        seen = LegSeen(id, state, id_of(paid_by), _failure(paid_by), origin, part)
+        said.append(seen)
     if subscription is not None:
-        said.append(of_subscription(subscription, leg_id=leg_id))
+        said.append(of_subscription(subscription, leg_id=leg_id, paid_by=latest_paid_by))
     return tuple(said)
 
 
-def of_subscription(subscription: StripeObject, leg_id: str | None = None) -> SubscriptionSeen:
-    """A subscription with its latest invoice expanded. Its period is on its items."""
+def _part_of(subscription: StripeObject | None) -> str | None:
+    """The sku of the line that a subscription of ours runs for, as its product says."""
+    named = {id for id in products_of(subscription) if id} if subscription else set()
+    ours = [id.removeprefix(PRODUCT) for id in named if id.startswith(PRODUCT)]
+    return ours[0] if len(ours) == 1 else None
+
+
+def is_unpaid(invoice: Any) -> bool:
+    """Whether an invoice, expanded, was tried and is still to be paid."""
+    return isinstance(invoice, dict) and invoice["status"] == "open" and bool(invoice["attempted"])
+
+
+def of_subscription(
+    subscription: StripeObject, leg_id: str | None = None, paid_by: StripeObject | None = None
+) -> SubscriptionSeen:
+    """A subscription with its latest invoice expanded, and what is to pay that. Its period is on
+    its items."""
     items = subscription["items"]["data"]
     ends = items[0].get("current_period_end") if items else None
     leaves = subscription.get("cancel_at")
     if leaves is None and subscription.get("cancel_at_period_end"):
         leaves = ends
     latest = subscription.get("latest_invoice")
-    invoice = latest if isinstance(latest, dict) else {}
-    unpaid = invoice.get("status") == "open" and invoice.get("attempted")
+    under_way = (paid_by or {}).get("status") == "processing"
+    may_pay = isinstance(latest, dict) and is_unpaid(latest) and not under_way
     return SubscriptionSeen(
         subscription_id=subscription["id"],
         status=subscription["status"],
@@ -214,7 +240,7 @@ def of_subscription(subscription: StripeObject, leg_id: str | None = None) -> Su
         cancel_at=time_of(leaves),
         ended_at=time_of(subscription.get("ended_at")),
         latest_invoice=id_of(latest),
-        pay_url=invoice.get("hosted_invoice_url") if unpaid else None,
+        pay_url=(latest or {})["hosted_invoice_url"] if may_pay else None,
         origin=_origin(subscription),
     )
 

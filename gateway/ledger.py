@@ -184,6 +184,22 @@ class Ledger(Doors):
         ):
             yield facts.of_dispute(plain(dispute))
 
+    def subscriptions_since(self, since: datetime) -> Iterator[tuple[str, str]]:
+        """Subscriptions of this shop's kind begun since then (UTC): id and status of each."""
+        for subscription in self._pages(
+            lambda client, page: client.v1.subscriptions.list(
+                {
+                    "created": {"gte": int(since.timestamp())},
+                    "status": "all",
+                    "limit": PAGE,
+                    **page,
+                }
+            )
+        ):
+            told = plain(subscription)
+            if facts.attempt_of(told):
+                yield told["id"], told["status"]
+
     def payments_since(self, since: datetime) -> Iterator[dict[str, Any]]:
         """Stripe's own ledger: payment intents as plain dicts, newest first."""
         for intent in self._pages(

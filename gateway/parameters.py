@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from domain import plans
-from gateway.facts import ATTEMPT_KEY
+from gateway.facts import ATTEMPT_KEY, PRODUCT
 
 MOST_ONCE = 20  # line items that a session takes beside those that recur
 
@@ -124,7 +124,7 @@ def subscription(
     """What begins the subscription of one line, with the card that ``setup_intent`` has saved; see
     ``StripeGateway.open_subscription``."""
     trial_days = line["plan"]["trial_days"]
-    product = {"id": f"quittance_{line['sku']}", "name": line["title"]}
+    product = {"id": f"{PRODUCT}{line['sku']}", "name": line["title"]}
     return {
         "setup_intent": setup_intent,
         "product": product,

@@ -20,7 +20,7 @@ from flask import Flask, current_app
 from sqlalchemy.exc import SQLAlchemyError
 
 from extensions import doorbell
-from services import leases, reconcile
+from services import foreign_goods, leases, reconcile
 
 log = structlog.get_logger()
 
@@ -42,10 +42,14 @@ class Periodic:
 def periodic(app: Flask) -> list[Periodic]:
     """What the clock does: while Redis answers it rings, otherwise it does the work itself."""
     settings = app.extensions["settings"]
-    return [
+    tasks = [
         Periodic("sweep", settings.sweep_seconds, reconcile.sweep),
         Periodic("sync", settings.reconcile_seconds, reconcile.by_clock),
     ]
+    if settings.catalogue:
+        # Never done by the clock itself: a catalogue that hangs would stop it, and goods can wait.
+        tasks.append(Periodic("goods", foreign_goods.EVERY_S, lambda: None))
+    return tasks
 
 
 def tick(tasks: list[Periodic], holder: str) -> None:

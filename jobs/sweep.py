@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services import reconcile
+from services import foreign_goods, reconcile
 
 
 def sweep() -> None:
@@ -11,3 +11,7 @@ def sweep() -> None:
 
 def sync() -> None:
     reconcile.by_clock()
+
+
+def goods() -> None:
+    foreign_goods.by_clock()

@@ -5,6 +5,7 @@ An alert stands while its cause lasts and clears by itself. One more is one more
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -13,7 +14,8 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from domain.clock import now
-from services import by_hand, leases, metrics, settings
+from domain.money import display
+from services import by_hand, dispute_pages, disputes, leases, metrics, settings
 from services.leases import SILENT_AFTER
 
 log = structlog.get_logger()
@@ -22,6 +24,7 @@ SETTINGS_PAGE = "/admin/settings"
 ORDERS_PAGE = "/admin/orders?view=confirming"
 JOBS_PAGE = "/admin/jobs"
 HEALTH_PAGE = "/admin/health"
+DISPUTES_PAGE = "/admin/orders?view=disputes"
 
 MOST_FAILING = 0.05  # of the orders of the last 24 hours
 LONGEST_EVENT_WAIT = timedelta(minutes=10)
@@ -127,6 +130,28 @@ def _books_broken() -> Alert | None:
     )
 
 
+def _dispute_due() -> Alert | None:
+    """A bank waits for an answer, and decides for the shopper if it gets none in time."""
+    found = disputes.waiting()
+    if not found:
+        return None
+    sums: Counter[str] = Counter()
+    for row in found:
+        sums[row.currency] += row.amount
+    listed = " and ".join(display(sum_, currency) for currency, sum_ in sums.items())
+    one = len(found) == 1
+    due = next((row.due_by for row in found if row.due_by), None)
+    when = f"by {due.day} {due:%B %Y} ({dispute_pages.time_left(due)})" if due else "in time"
+    return Alert(
+        "dispute_due",
+        "A disputed payment wants an answer",
+        f"{'One dispute' if one else f'{len(found)} disputes'} of {listed}: "
+        f"{'answer' if one else 'answer the first'} {when}, or the bank decides for the shopper.",
+        DISPUTES_PAGE,
+        since=min(row.opened_at for row in found),
+    )
+
+
 def _background_sync_off() -> Alert | None:
     if settings.current().background_sync:
         return None
@@ -199,6 +224,7 @@ _ALERTS = (
     _worker_silent,
     _clock_silent,
     _books_broken,
+    _dispute_due,
     _background_sync_off,
 )
 _NOTES = (_landing_lookup_off,)

@@ -42,6 +42,12 @@ def exists(attempt_id: str | None) -> bool:
         return session.scalar(found) is not None
 
 
+def is_settled(attempt_id: str) -> bool:
+    """Whether it is paid for, or as much of it as confirms its order."""
+    state = select(CheckoutAttempt.state).where(CheckoutAttempt.id == attempt_id)
+    return db.session.scalar(state) == "settled"
+
+
 def order_of(attempt_id: str) -> Order | None:
     return db.session.scalar(_ORDER, {"attempt": attempt_id})
 

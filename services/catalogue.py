@@ -1,9 +1,11 @@
-"""What is for sale: look-ups for the storefront, and the demo's goods."""
+"""What is for sale: look-ups for the storefront, the demo's goods, and how a catalogue that is kept
+elsewhere says what it has (``services.foreign_goods`` takes it over)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from sqlalchemy import func, or_, select
 
@@ -17,6 +19,38 @@ SORTS = {
     "name": (Product.title.asc(), Product.id.asc()),
     "new": (Product.id.desc(),),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Good:
+    """Something for sale, as another catalogue describes it. ``prices`` are minor units by
+    currency; ``units`` is what the shop starts with when it sees the sku for the first time, and
+    nothing later; ``slug`` is its address, made from the title if left out. What is bought again
+    and again has an ``interval`` (day, week, month, year)."""
+
+    sku: str
+    title: str
+    prices: Mapping[str, int]
+    units: int = 0
+    slug: str = ""
+    subtitle: str = ""
+    description: str = ""
+    category: str = ""
+    picture: str = ""  # the name of a drawing in static/products
+    interval: str = ""
+    interval_count: int = 1
+    trial_days: int = 0
+
+
+class Catalogue(Protocol):
+    """A catalogue that is kept elsewhere; ``CATALOGUE=module:Class`` names it, and one is made
+    without arguments when the shop starts."""
+
+    def goods(self) -> Iterable[Good]:
+        """All that is for sale now. Raise if it cannot be read to the end: what is not in it is
+        taken off the shelf. Called by a worker, outside any transaction; give what you ask a
+        timeout."""
+        ...
 
 
 def by_slug(slug: str) -> Product:

@@ -390,7 +390,37 @@ def _subscriptions() -> tuple[int, list[Violation]]:
     found += [
         Violation("subscriptions", id_, "renews nothing we know", "flask sync") for id_ in lost
     ]
+    found += _lines_that_do_not_recur()
     return _count(Subscription), found
+
+
+def _lines_that_do_not_recur() -> list[Violation]:
+    """A subscription is of a line with a plan, and a payment for a part is for a line."""
+    odd = db.session.execute(
+        select(Subscription.checkout_attempt_id, Subscription.part)
+        .join(Order, Order.id == Subscription.checkout_attempt_id)
+        .outerjoin(
+            OrderItem,
+            and_(
+                OrderItem.order_id == Subscription.checkout_attempt_id,
+                OrderItem.sku == Subscription.part,
+                OrderItem.plan["interval"].as_string().is_not(None),
+            ),
+        )
+        .where(OrderItem.id.is_(None))
+    )
+    stray = db.session.execute(
+        select(Payment.payment_intent, Payment.part)
+        .outerjoin(
+            OrderItem,
+            and_(OrderItem.order_id == Payment.attempt_id, OrderItem.sku == Payment.part),
+        )
+        .where(Payment.role == "settles", Payment.part != "", OrderItem.id.is_(None))
+    )
+    return [
+        Violation("subscriptions", f"{id_} {part}", "there is no such line", "flask sync")
+        for id_, part in (*odd, *stray)
+    ]
 
 
 def _dead() -> tuple[int, list[Violation]]:
@@ -471,6 +501,7 @@ def _ledger() -> tuple[int, list[Violation]]:
             if payment:
                 found += _refunds_differ(intent, given_back.get(intent["id"], 0))
         found += _disputes_differ()
+        found += _subscriptions_differ()
     except StripeError as error:
         found.append(Violation("ledger", "Stripe", error.message, "run it again later"))
         return count, found
@@ -479,6 +510,32 @@ def _ledger() -> tuple[int, list[Violation]]:
         for intent in ours
     ]
     return count, found
+
+
+def _subscriptions_differ() -> list[Violation]:
+    """Every subscription that runs in our name is here, and each of ours stands as there."""
+    with reading():
+        ours: dict[str, str] = {
+            row.stripe_id: row.status for row in db.session.scalars(select(Subscription))
+        }
+    found = []
+    for theirs, status in current_gateway().subscriptions_since(BEGINNING):
+        here = ours.pop(theirs, None)
+        runs_unknown = here is None and status not in plan_rows.ENDED
+        if runs_unknown or here not in (None, status):
+            found.append(
+                Violation(
+                    "subscriptions",
+                    theirs,
+                    f"Stripe: {status}, here: {here or 'unknown'}",
+                    "flask sync --until-quiet, or Sync now on its order",
+                )
+            )
+    found += [
+        Violation("subscriptions", id_, f"Stripe does not have it, here: {status}", "ask")
+        for id_, status in ours.items()
+    ]
+    return found
 
 
 def _disputes_differ() -> list[Violation]:

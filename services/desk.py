@@ -37,6 +37,7 @@ from domain.transitions import (
 from extensions import db
 from models import CheckoutAttempt, Order, OrderItem, Payment, StripeLeg, Subscription, User
 from services import attempts, disputes, history, legs, outbox, plan_rows, refunds, stock
+from services.announcements import announce
 from services.causes import Cause
 from services.exceptions import open_exception
 
@@ -79,20 +80,32 @@ class Desk:
         self.changed = False
         # Nothing of what goes well the first time was ever an exception: spare it the question.
         self.may_heal = attempt.state != "open" or attempt.failed_looks > 0
+        self.has_ignored = False  # and has said why
         self.stock_moves: list[tuple[Callable[[list[stock.Line]], None], stock.Line]] = []
 
-    def is_overtaken(self, versions: dict[int, int], plans_seen: dict[int, int] | None) -> bool:
-        """A mirror may be applied only to the row that it was taken of."""
+    def is_overtaken(
+        self,
+        versions: dict[int, int],
+        plans_seen: dict[int, int] | None = None,
+        disputes_seen: dict[str, int] | None = None,
+    ) -> bool:
+        """A mirror may be applied only to the row that it was taken of: each of the legs that were
+        read, and all subscriptions or disputes, if any of them was."""
         now_there = {leg.id: leg.version for leg in self.legs}
         if any(now_there.get(leg_id) != version for leg_id, version in versions.items()):
             return True
-        return plans_seen is not None and plans_seen != {p.id: p.version for p in self.plans}
+        if plans_seen is not None and plans_seen != {p.id: p.version for p in self.plans}:
+            return True
+        here = {row.stripe_id: row.version for row in self.disputes}
+        return disputes_seen is not None and disputes_seen != here
 
     # -- facts
 
     def take(self, fact: Fact) -> None:
         if not isinstance(fact, _OF_PAYMENTS) and not self._is_ours(fact):
             return
+        if isinstance(fact, (known.PaymentSucceeded, known.LegEnded, known.LegSeen)):
+            self._adopt_invoice(fact)
         match fact:
             case known.PaymentSucceeded():
                 self._take_payment(fact)
@@ -131,7 +144,10 @@ class Desk:
         if customer and self.attempt.user_id and expected is None:
             user = db.session.get(User, self.attempt.user_id)
             expected = user.stripe_customer_id if user else None
-        if (said in (None, self.attempt.id)) and (expected is None or customer == expected):
+        # A page of ours may be older than the customer: a session names none until it is complete.
+        is_our_page = customer is None and self._leg(fact.leg_id) is not None
+        is_theirs = expected is None or customer == expected or is_our_page
+        if said in (None, self.attempt.id) and is_theirs:
             return True
         intent = getattr(fact, "payment_intent", None)
         object_id = str(intent or fact.leg_id or getattr(fact, "subscription_id", "unknown"))
@@ -174,8 +190,10 @@ class Desk:
         self.changed = True
         took = f"{display(fact.amount, fact.currency)} by {fact.payment_intent}"
         history.noted(self.attempt.id, "payment", self.cause, f"{took}, {_ROLES[payment.role]}")
-        if role == "renewal":
+        begins_late = role == "settles" and self.attempt.state == "settled"
+        if role == "renewal" or begins_late:  # the order's receipt does not tell of it
             outbox.owe("renewed", fact.payment_intent, order_id=self.attempt.id)
+            announce("subscription.renewed", self.attempt.id, fact.payment_intent)
 
     def _purpose(self, fact: known.PaymentSucceeded, leg: StripeLeg | None) -> tuple[str, str]:
         """What this money is for: its role, and the part of the checkout that it pays for."""
@@ -188,20 +206,24 @@ class Desk:
     def _meant(
         self, fact: known.PaymentSucceeded, leg: StripeLeg | None
     ) -> tuple[str, int, set[str]]:
-        """The part that a payment is for, what was due for it, and all parts that it pays for: one
-        line that recurs, what is bought once, or everything."""
-        if leg and leg.kind == legs.PAYS_FIRST:
-            return leg.part, self.due[leg.part], {leg.part}
-        kind = leg.kind if leg else self._kind_of_stray(fact)
-        if kind == legs.PAYS_ONCE:
-            return plans.ONCE, self.due.get(plans.ONCE, 0), {plans.ONCE}
-        return plans.ONCE, self.attempt.total, set(self.due)
+        """The part that a payment is for, what was due for it, and all parts that it pays for."""
+        pays_for = self._pays_for(leg, fact.invoice)
+        part = leg.part if leg and leg.kind == legs.PAYS_FIRST else plans.ONCE
+        if pays_for == set(self.due):
+            return part, self.attempt.total, pays_for
+        return part, sum(self.due.get(one, 0) for one in pays_for), pays_for
 
-    def _kind_of_stray(self, fact: known.PaymentSucceeded) -> str:
-        """Of a payment that came through no leg of ours: a session pays for everything."""
-        is_intent = fact.leg_id is None and fact.invoice is None
-        on_our_page = self.attempt.payment_ui == "elements"
-        return legs.PAYS_ONCE if is_intent and on_our_page else legs.PAYS_ALL
+    def _pays_for(self, leg: StripeLeg | None, invoice: str | None) -> set[str]:
+        """The parts of the checkout that money pays for which came through ``leg``, or through
+        something that is no leg of ours: one line that recurs, what is bought once, or everything.
+
+        On a page of ours an intent without an invoice pays for no subscription, whoever opened it.
+        """
+        if leg and leg.kind == legs.PAYS_FIRST:
+            return {leg.part}
+        on_our_page = leg is None and invoice is None and self.attempt.payment_ui == "elements"
+        is_once = on_our_page or (leg is not None and leg.kind == legs.PAYS_ONCE)
+        return {plans.ONCE} if is_once else set(self.due)
 
     def _role(self, fact: known.PaymentSucceeded, due: int, pays_for: set[str]) -> str:
         """Amount and currency must match to the minor unit (rule R8)."""
@@ -215,6 +237,17 @@ class Desk:
                 fact.currency,
             )
             return "mismatch"
+        if self.attempt.state == "settled" and not self._hold_again(pays_for):
+            self._raise(
+                "late_payment",
+                fact.payment_intent,
+                "Paid after this line had ended, and there is none left of it.",
+                fact.amount,
+                fact.currency,
+            )
+            if _settings().late_payment == "refund":
+                refunds.owe(fact.payment_intent, self.attempt.id, "paid too late")
+            return "surplus"
         if pays_for & self._paid_for():
             self._raise(
                 "duplicate_payment",
@@ -230,16 +263,34 @@ class Desk:
             return "surplus"
         return "settles"
 
+    def _hold_again(self, pays_for: set[str]) -> bool:
+        """A line that had ended is paid after all: set its units aside again, as they were. False
+        if there are not enough."""
+        if not self.recurring:
+            return True
+        ended = db.session.scalars(
+            select(OrderItem).where(
+                OrderItem.order_id == self.attempt.id,
+                OrderItem.sku.in_(pays_for),
+                OrderItem.state.in_((LineState.ENDED, LineState.NOT_STARTED)),
+            )
+        ).all()
+        lines = {line["sku"]: line for line in self.recurring}
+        try:
+            with db.session.begin_nested():
+                stock.hold([dict(lines[item.sku]) for item in ended])
+        except ShopError:
+            return False
+        for item in ended:
+            item.state = LineState.PENDING
+        return True
+
     def _paid_for(self) -> set[str]:
         """The parts of the checkout that are paid for."""
         found: set[str] = set()
         for payment in filter(_settles, self.payments):
-            leg = next((leg for leg in self.legs if leg.id == payment.leg_id), None)
-            kind = leg.kind if leg and payment.leg_id else None
-            if payment.part or kind == legs.PAYS_ONCE:
-                found.add(payment.part)
-            else:
-                found |= set(self.due)
+            came_by = [leg for leg in self.legs if payment.leg_id and leg.id == payment.leg_id]
+            found |= self._pays_for(next(iter(came_by), None), payment.invoice)
         return found
 
     def _covered(self) -> set[str]:
@@ -299,17 +350,20 @@ class Desk:
         if rows and fact.pay_url and fact.latest_invoice:
             outbox.owe("past_due", fact.latest_invoice, order_id=self.attempt.id)
         if rows and fact.status == "canceled":
-            outbox.owe("subscription_ended", fact.subscription_id, order_id=self.attempt.id)
+            is_news = outbox.owe(
+                "subscription_ended", fact.subscription_id, order_id=self.attempt.id
+            )
+            if is_news:
+                announce("subscription.ended", self.attempt.id, fact.subscription_id)
 
     def _new_plans(self, fact: known.SubscriptionSeen, leg: StripeLeg | None) -> list[Subscription]:
         """Rows for a subscription that is seen for the first time: for the line whose first invoice
         led to it, or for all lines of its session. A second one for a line that has one is ended.
         """
-        if leg is None or leg.state == LegState.FAILED:
-            return []
+        begins = self._begun_by(fact, leg)
         made = []
         for line in self.recurring:
-            if leg.kind == legs.PAYS_FIRST and leg.part != line["sku"]:
+            if line["sku"] not in begins:
                 continue
             row = next((row for row in self.plans if row.part == line["sku"]), None)
             if row and row.status not in plan_rows.ENDED:
@@ -320,6 +374,15 @@ class Desk:
                 self.plans.append(row)
             made.append(row)
         return made
+
+    def _begun_by(self, fact: known.SubscriptionSeen, leg: StripeLeg | None) -> set[str]:
+        """The parts that a subscription was begun for. One that came through no leg of ours was
+        begun for what its first invoice has paid for, if that settles the order."""
+        if leg and leg.is_ours:
+            return set() if leg.state == LegState.FAILED else self._pays_for(leg, None)
+        bills = {fact.leg_id, fact.latest_invoice} - {None}
+        paid = any(payment.invoice in bills for payment in filter(_settles, self.payments))
+        return set(self.due) if paid else set()
 
     def _owe_end(self, subscription_id: str) -> None:
         outbox.owe("end_subscription", subscription_id, order_id=self.attempt.id)
@@ -334,6 +397,24 @@ class Desk:
 
     def _leg_of_intent(self, intent: str) -> StripeLeg | None:
         return next((leg for leg in self.legs if leg.payment_intent == intent), None)
+
+    def _adopt_invoice(self, fact: known.PaymentSucceeded | known.LegEnded | known.LegSeen) -> None:
+        """The first invoice of a line of ours that is in no row: the answer to our call was lost,
+        or a backup was restored. Its product says whose it is."""
+        is_ours = fact.origin.attempt_id == self.attempt.id and fact.part in self.due
+        if not (is_ours and fact.leg_id and fact.part) or self._leg(fact.leg_id):
+            return
+        if self.attempt.payment_ui != "elements":
+            return  # there the session is the leg
+        owed = [leg for leg in self.legs if leg.kind == legs.PAYS_FIRST and leg.part == fact.part]
+        leg = next((leg for leg in owed if leg.state == LegState.CREATING), None)
+        if leg is None:
+            leg = legs.found_invoice(self.attempt, fact.part, self.due[fact.part])
+            db.session.add(leg)
+            self.legs.append(leg)
+        leg.stripe_id = fact.leg_id
+        self._set_leg(leg, LegState.OPEN)
+        db.session.flush()  # a payment of it names it
 
     def _adopt(self, fact: known.LegEnded) -> StripeLeg | None:
         """A session that carries our metadata but is in no row: the answer to our call was lost,
@@ -366,6 +447,7 @@ class Desk:
         """Let the table say what the rows amount to, and do what it owes."""
         was_confirmed = self.attempt.state == "settled"
         self._owe_subscriptions()
+        self._tell_what_nobody_paid()
         outcome = judge(
             confirmed=is_confirmed(self.due, self._covered()),
             legs=[leg.view for leg in self.legs],
@@ -377,6 +459,7 @@ class Desk:
         if self.attempt.state == "settled" and not was_confirmed:  # told of both at once
             self._decide(self._judge_refunds(), verbose)
         self._settle_lines()
+        self._end_unwanted()
         self._park()
         self._show()
 
@@ -385,7 +468,7 @@ class Desk:
             Status(self.attempt.status),
             settled_amount=self._settling() or 0,
             refunded=self.refunded,
-            goes_on=plan_rows.runs(self.plans),
+            goes_on=plan_rows.runs(self.plans) or any(map(_is_asked_for, self.legs)),
         )
 
     def _decide(self, outcome: Outcome | None, verbose: bool) -> None:
@@ -393,15 +476,33 @@ class Desk:
             decision = decide(Status(self.attempt.status), outcome)
             if isinstance(decision, Move):
                 self._move(outcome, decision)
-            elif verbose and not self.changed:
+            elif verbose and not self.changed and not self.has_ignored:
                 self._ignored(decision.why)
+
+    def _tell_what_nobody_paid(self) -> None:
+        """A first invoice that counts as paid at Stripe without a payment, as when somebody there
+        says that it was paid in another way: a person decides about its line."""
+        paid = {payment.invoice for payment in self.payments}
+        for leg in self.legs:
+            is_complete = leg.kind == legs.PAYS_FIRST and leg.state == LegState.COMPLETE
+            if is_complete and leg.amount and leg.stripe_id and leg.stripe_id not in paid:
+                open_exception(
+                    "amount_mismatch",
+                    leg.stripe_id,
+                    "Stripe counts this invoice as paid, and has no payment for it. Its line does "
+                    "not begin by itself.",
+                    order_id=self.attempt.id,
+                    amount=leg.amount,
+                    currency=leg.currency,
+                )
 
     def _owe_subscriptions(self) -> None:
         """A saved card begins the subscriptions of its lines, once the rest is paid. They are legs
         like any other, due now; an effect of the outbox asks Stripe for them."""
         setup = self._setup()
         waits = setup is None or setup.state != LegState.COMPLETE or self.cancelling
-        if waits or self.attempt.state == "closed" or self.attempt.payment_ui != "elements":
+        is_over = self.attempt.state == "closed" or self.attempt.status == Status.CANCELLED
+        if waits or is_over or self.attempt.payment_ui != "elements":
             return
         assert setup is not None
         covered = self._covered()
@@ -463,6 +564,15 @@ class Desk:
             if state in _TOLD:
                 key = f"{self.attempt.id}:{item.sku}"
                 outbox.owe(_TOLD[state], key, order_id=self.attempt.id, part=item.sku)
+            if state is LineState.ENDED:
+                announce("subscription.ended", self.attempt.id, f"{self.attempt.id}.{item.sku}")
+
+    def _end_unwanted(self) -> None:
+        """What runs for an order that has ended unpaid must not renew. Whenever it is seen: its
+        money may have been told of, and refused, before anybody knew that it subscribes."""
+        for row in self.plans if self.attempt.state == "closed" else ():
+            if row.status not in plan_rows.ENDED:
+                self._owe_end(row.stripe_id)
 
     def _park(self) -> None:
         """Out of the shopper's hands: the bank, or a person here, decides. Meanwhile the shopper
@@ -543,6 +653,10 @@ class Desk:
         history.moved(self.attempt.id, before, move.to, self.cause, detail=str(outcome))
         if outcome is Outcome.PAID:
             self._confirm()
+        if outcome is Outcome.REFUNDED:  # what is owed and not asked for shall not be charged
+            for leg in self.legs:
+                if leg.kind == legs.PAYS_FIRST and leg.state == LegState.CREATING:
+                    self._set_leg(leg, LegState.CANCELED)
         for effect in move.effects:
             EFFECTS[effect](self)
 
@@ -581,9 +695,6 @@ class Desk:
                 )
                 if _settings().late_payment == "refund":
                     refunds.owe(payment.payment_intent, self.attempt.id, "paid too late")
-        for row in self.plans:
-            if row.status not in plan_rows.ENDED:  # it must not renew what cannot be filled
-                self._owe_end(row.stripe_id)
         return False
 
     def _show(self) -> None:
@@ -624,6 +735,7 @@ class Desk:
         return sum(amounts) if amounts else None
 
     def _ignored(self, why: str) -> None:
+        self.has_ignored = True
         if self.cause.event_id:
             history.noted(self.attempt.id, "ignored", self.cause, why)
 
@@ -666,6 +778,11 @@ class Desk:
 
 def _settings() -> Any:
     return current_app.extensions["settings"]
+
+
+def _is_asked_for(leg: StripeLeg) -> bool:
+    """Whether Stripe may be collecting a first invoice."""
+    return leg.kind == legs.PAYS_FIRST and leg.state in known.LIVE and leg.asked_at is not None
 
 
 def _settles(payment: Payment) -> bool:

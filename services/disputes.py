@@ -18,7 +18,8 @@ from services.exceptions import DISPUTE_ENDS, open_exception
 # Those of Stripe's statuses that end a dispute in the shop's favour; while in any other, the order
 # is disputed.
 HARMLESS = ("won", "warning_closed", "prevented")
-UNANSWERED = ("needs_response", "warning_needs_response")
+DECIDED = DISPUTE_ENDS
+UNANSWERED = ("needs_response", "warning_needs_response", "appeal_needs_response")
 
 
 def of(payment_intents: list[str]) -> list[Dispute]:
@@ -40,7 +41,50 @@ def waiting() -> list[Dispute]:
     """Those that nobody has answered, the most urgent first."""
     with reading():
         found = select(Dispute).where(Dispute.status.in_(UNANSWERED))
-        return list(db.session.scalars(found.order_by(Dispute.due_by)))
+        return list(db.session.scalars(found.order_by(Dispute.due_by.nulls_last(), Dispute.id)))
+
+
+def why_held(order_id: str) -> str | None:
+    """Why nothing of an order is packed or sent, or None; call it under the attempt's lock to
+    decide by it."""
+    found = select(Dispute.status).where(
+        Dispute.order_id == order_id, Dispute.status.not_in(HARMLESS)
+    )
+    statuses = set(db.session.scalars(found))
+    if not statuses:
+        return None
+    if "lost" in statuses:
+        return "The shopper’s bank has taken this payment back, so nothing of it is packed or sent."
+    if all(map(is_inquiry, statuses)):
+        return (
+            "The shopper’s bank asks about this payment. Nothing is packed or sent until it says "
+            "that all is well."
+        )
+    return (
+        "The shopper’s bank disputes this payment. Nothing is packed or sent until the dispute is "
+        "won."
+    )
+
+
+def shown_why_held(order_id: str) -> str | None:
+    """``why_held`` for a page."""
+    with reading():
+        return why_held(order_id)
+
+
+def are_decided(order_id: str) -> bool:
+    """Whether the bank has nothing of this order left to decide, for a page."""
+    return all(row.status in DECIDED for row in of_order(order_id))
+
+
+def not_refundable(payment_intents: list[str]) -> dict[str, str]:
+    """The payments of these of which Stripe refunds nothing, because the bank has taken the money
+    already, each with the status of its dispute; of an inquiry the money is still here."""
+    return {
+        row.payment_intent: row.status
+        for row in of(payment_intents)
+        if is_harmful(row) and not is_inquiry(row.status)
+    }
 
 
 def versions(attempt_id: str) -> dict[str, int]:
@@ -94,3 +138,8 @@ def _tell(fact: DisputeSeen, order_id: str) -> None:
 def is_harmful(row: Dispute) -> bool:
     """Whether it keeps the order disputed."""
     return row.status not in HARMLESS
+
+
+def is_inquiry(status: str) -> bool:
+    """Whether the bank only asks, and has taken nothing so far."""
+    return status.startswith("warning_")

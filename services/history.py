@@ -6,12 +6,14 @@ from domain.clock import now
 from domain.transitions import Status
 from extensions import db
 from models import OrderEvent
+from services.announcements import announce_move
 from services.causes import Cause
 
 
 def moved(order_id: str, from_: Status | None, to: Status, cause: Cause, detail: str = "") -> None:
-    """A change of status; these rows replay to the present one."""
+    """A change of status; these rows replay to the present one. Programs are told of it, too."""
     _write(order_id, "transition", cause, detail, from_status=from_, to_status=to)
+    announce_move(order_id, from_, to)
 
 
 def noted(order_id: str, kind: str, cause: Cause, detail: str) -> None:

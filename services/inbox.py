@@ -184,10 +184,9 @@ def _apply(news: News, lane: str) -> None:
     if news.ignored:
         _close(news, "ignored", news.ignored)
         return
-    news = told(news)
     if take(news, Cause(lane, event_id=news.event_id)):
         return
-    if tell_unmatched(news):
+    if tell_unmatched(told(news)):
         return
     known = (news.attempt_id or "none")[:80]
     why = f"no checkout attempt of this shop (metadata names {known})"
@@ -205,7 +204,7 @@ def take(news: News, cause: Cause) -> str | None:
         return None
     if settle.settle(attempt_id, cause, news=news):
         return attempt_id
-    paid = news.payment
+    paid = told(news).payment
     if paid and rebuild.attempt(attempt_id, paid, cause):
         settle.settle(attempt_id, cause, news=news)
         return attempt_id

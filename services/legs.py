@@ -19,12 +19,13 @@ from sqlalchemy import select, update
 
 from domain import plans
 from domain.clock import now
-from domain.errors import StripeRefused, StripeReplayedFailure
+from domain.errors import StripeBusy, StripeRefused, StripeReplayedFailure
 from domain.facts import LegState
 from extensions import atomic, reading, retrying
 from gateway import current_gateway, parameters
 from gateway.doors import OpenedLeg
 from models import CheckoutAttempt, StripeLeg, User
+from services.exceptions import open_exception
 
 log = structlog.get_logger()
 
@@ -94,6 +95,19 @@ def first_invoice(
     )
 
 
+def found_invoice(attempt: CheckoutAttempt, part: str, amount: int) -> StripeLeg:
+    """The row of a first invoice that is there at Stripe, and was in no row."""
+    return _row(
+        attempt,
+        PAYS_FIRST,
+        part=part,
+        amount=amount,
+        deadline=now() + FIRST_INVOICE_PAYABLE,
+        key=f"subscription:{attempt.id}:{part}",
+        asked_at=now(),
+    )
+
+
 def due_now(attempt: CheckoutAttempt) -> dict[str, int]:
     """What was due at first, by part, in minor units."""
     return plans.due_now(attempt.lines, attempt.shipping)
@@ -156,15 +170,20 @@ def resolve(leg: StripeLeg, *, quick: bool = False) -> StripeLeg | None:
     Raises StripeUnavailable or StripeBusy when the outcome is still unknown. Safe to repeat, and
     to be done by several at once.
     """
-    if leg.asked_at is None:
+    is_first = leg.asked_at is None
+    if is_first:
         claimed = _claim(leg.id)
         if claimed is None:
             return None
         leg = claimed
     try:
         opened = _open(leg, quick)
+    except StripeBusy:
+        if is_first:  # nobody has asked before, and nothing was done: it is as it was
+            _unclaim(leg.id, leg.version)
+        raise
     except StripeRefused as refusal:
-        _refuse(leg.id, refusal.message)
+        _refuse(leg, refusal.message)
         return None
     return _remember(leg.id, opened) if opened else None
 
@@ -180,6 +199,17 @@ def _claim(leg_id: int) -> StripeLeg | None:
             .execution_options(synchronize_session=False)
         )
         return session.scalar(select(StripeLeg).where(StripeLeg.id == leg_id, _CREATING))
+
+
+@retrying
+def _unclaim(leg_id: int, version: int) -> None:
+    with atomic() as session:
+        session.execute(
+            update(StripeLeg)
+            .where(StripeLeg.id == leg_id, StripeLeg.version == version, _CREATING)
+            .values(asked_at=None, version=StripeLeg.version + 1)
+            .execution_options(synchronize_session=False)
+        )
 
 
 @retrying
@@ -200,7 +230,10 @@ def _open(leg: StripeLeg, quick: bool) -> OpenedLeg | None:
     assert leg.asked_at is not None
     gateway, kind, key = current_gateway(), leg.kind, leg.idempotency_key
     wish = _wish(leg)
-    if now() - leg.asked_at < KEY_LIVES:
+    since = leg.created_at
+    if kind == PAYS_FIRST:  # this row may be younger than the subscription: a backup was restored
+        since = _began(leg.attempt_id)
+    if now() - min(leg.asked_at, since) < KEY_LIVES:
         try:
             return gateway.open_leg(kind, wish, key, quick=quick)
         except StripeReplayedFailure:
@@ -215,10 +248,16 @@ def _open(leg: StripeLeg, quick: bool) -> OpenedLeg | None:
         return None
     if newer and newer != key:  # somebody else found it spent, searched, and goes on with this one
         return gateway.open_leg(kind, wish, newer, quick=quick)
-    found = gateway.find_leg(kind, wish, leg.attempt_id, since=leg.created_at, known=known)
+    found = gateway.find_leg(kind, wish, leg.attempt_id, since=since, known=known)
     if found:
         return found
     return gateway.open_leg(kind, wish, _next_generation(leg.id, key))
+
+
+def _began(attempt_id: str) -> datetime:
+    with reading() as session:
+        begun = select(CheckoutAttempt.created_at).where(CheckoutAttempt.id == attempt_id)
+        return session.scalars(begun).one()
 
 
 def _wish(leg: StripeLeg) -> dict[str, Any]:
@@ -246,8 +285,10 @@ def _customer(attempt_id: str) -> str | None:
     who = (contact.get("name"), contact.get("email"))
     try:
         made = current_gateway().open_customer(*who, key)
-    except StripeReplayedFailure:  # a customer too many does no harm
-        made = current_gateway().open_customer(*who, f"{key}:g2")
+    except StripeReplayedFailure:
+        # A customer too many does no harm, so no search comes first: the next key is the moment's,
+        # because that one may be spent on a failure as well.
+        made = current_gateway().open_customer(*who, f"{key}:{now().timestamp():.0f}")
     with atomic() as session:
         session.execute(
             update(CheckoutAttempt)
@@ -283,12 +324,22 @@ def _remember(leg_id: int, opened: OpenedLeg) -> StripeLeg | None:
 
 
 @retrying
-def _refuse(leg_id: int, why: str) -> None:
-    log.error("leg.refused", leg=leg_id, why=why)
+def _refuse(leg: StripeLeg, why: str) -> None:
+    """It was never opened. Where a card was saved already, a person has to know that."""
+    log.error("leg.refused", leg=leg.id, why=why)
     with atomic() as session:
+        if leg.kind == PAYS_FIRST:
+            open_exception(
+                "subscription_refused",
+                f"{leg.attempt_id}:{leg.part}",
+                f"The card is saved, but the subscription to {leg.part} could not begin. {why}",
+                order_id=leg.attempt_id,
+                amount=leg.amount,
+                currency=leg.currency,
+            )
         session.execute(
             update(StripeLeg)
-            .where(StripeLeg.id == leg_id, _CREATING)
+            .where(StripeLeg.id == leg.id, _CREATING)
             .values(state=LegState.REFUSED, last_error=why, version=StripeLeg.version + 1)
             .execution_options(synchronize_session=False)
         )

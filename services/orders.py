@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import String, and_, cast, func, or_, select
 
-from domain.transitions import Status, payment_status
+from domain import plans
+from domain.transitions import LineState, PaymentStatus, Status, payment_status
 from extensions import db, reading
 from models import (
     CheckoutAttempt,
+    Dispute,
     Order,
     OrderEvent,
     OrderItem,
@@ -20,7 +23,9 @@ from models import (
     ShopException,
     StripeEvent,
     StripeLeg,
+    Subscription,
 )
+from services import disputes, plan_rows
 from services.legs import SAVES_CARD
 from services.shop import IDENTITY
 
@@ -31,10 +36,17 @@ VIEWS: dict[str, tuple[str, Any]] = {
     "all": ("All", None),
     "to-ship": (
         "To ship",
-        Order.status.in_((Status.PAYMENT_CONFIRMED, Status.AWAITING_SHIPMENT)),
+        and_(
+            Order.status.in_((Status.PAYMENT_CONFIRMED, Status.AWAITING_SHIPMENT)),
+            Order.payment_status != PaymentStatus.DISPUTED,
+        ),
     ),
     "confirming": ("Confirming", Order.status == Status.PENDING_PAYMENT),
     "refunds": ("Refunds", Order.refunded > 0),
+    "disputes": (  # open or lost; asked by way of the few disputes there are, not of all orders
+        "Disputes",
+        Order.id.in_(select(Dispute.order_id).where(Dispute.status.not_in(disputes.HARMLESS))),
+    ),
     "ended": (
         "Not paid",
         and_(Order.status.in_((Status.CANCELLED, Status.EXPIRED)), Order.paid_at.is_(None)),
@@ -52,6 +64,7 @@ class Dossier:
     legs: list[StripeLeg]
     payments: list[Payment]
     shipments: list[Shipment] = field(default_factory=list)
+    plans: list[Subscription] = field(default_factory=list)  # one per line that recurs
     unsure: bool = False  # Stripe was asked and did not answer: what we know may be old
 
     def is_paid_through(self, intent: str) -> bool:
@@ -64,8 +77,14 @@ class Dossier:
 
     @property
     def newest_leg(self) -> StripeLeg | None:
-        """The last one that we opened: what it can be paid through, if anything."""
+        """The last one that we opened: what it can be paid through, if anything. It may be what
+        saves a card, or the first invoice of a subscription."""
         return next((leg for leg in reversed(self.legs) if leg.is_ours), None)
+
+    @property
+    def settling(self) -> list[Payment]:
+        """What paid for it; renewals pay for later periods."""
+        return [payment for payment in self.payments if payment.role == "settles"]
 
     @property
     def has_moved_money(self) -> bool:
@@ -135,6 +154,7 @@ def dossier(attempt_id: str | None) -> Dossier | None:
                 )
             ),
             _parcels(order),
+            plan_rows.of(attempt.id) if plans.recurring(attempt.lines) else [],
         )
 
 
@@ -264,20 +284,29 @@ def _matches(search: str) -> Any:
     bare = text.upper().removeprefix(f"{IDENTITY.number_prefix}-")
     if bare.isascii() and bare.isdigit():
         return cast(Order.number, String) == bare
-    if text.startswith(("cs_", "pi_")):
-        return or_(
-            Order.payment_intent == text,
-            Order.id.in_(
-                select(StripeLeg.attempt_id).where(
-                    or_(StripeLeg.stripe_id == text, StripeLeg.payment_intent == text)
-                )
-            ),
-        )
+    if text.startswith(("cs_", "pi_", "seti_", "in_", "sub_", "du_", "dp_")):
+        return or_(Order.payment_intent == text, *(Order.id.in_(ids) for ids in _named(text)))
     like = "%" + text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
     return or_(
         Order.id == text,
         Order.email.ilike(like, escape="\\"),
         Order.name.ilike(like, escape="\\"),
+    )
+
+
+def _named(stripe_id: str) -> tuple[Any, ...]:
+    """The checkouts that an id of Stripe's belongs to: of a leg, a payment, a subscription, a
+    dispute."""
+    is_sub = stripe_id.startswith("sub_")
+    of_payment = Payment.invoice if stripe_id.startswith("in_") else Payment.payment_intent
+    of_plan = Subscription.stripe_id if is_sub else Subscription.latest_invoice
+    return (
+        select(StripeLeg.attempt_id).where(
+            or_(StripeLeg.stripe_id == stripe_id, StripeLeg.payment_intent == stripe_id)
+        ),
+        select(Payment.attempt_id).where(of_payment == stripe_id),
+        select(Subscription.checkout_attempt_id).where(of_plan == stripe_id),
+        select(Dispute.order_id).where(Dispute.stripe_id == stripe_id),
     )
 
 
@@ -328,22 +357,12 @@ def as_dict(case: Dossier) -> dict[str, Any]:
     source: Any = order or attempt
     newest = case.newest_leg
     previous = next((leg for leg in case.legs if newest and leg.id == newest.previous_id), None)
-    paid = next((payment for payment in case.payments if payment.role == "settles"), None)
+    paid = order and order.paid_at and order.payment_intent
     lines: list[Any] = [
-        {
-            "sku": item.sku,
-            "title": item.title,
-            "unitAmount": item.unit_amount,
-            "quantity": item.quantity,
-        }
+        _line(item.sku, item.title, item.unit_amount, item.quantity, item.plan, item.state)
         for item in case.items
     ] or [
-        {
-            "sku": line["sku"],
-            "title": line["title"],
-            "unitAmount": line["unit_amount"],
-            "quantity": line["quantity"],
-        }
+        _line(line["sku"], line["title"], line["unit_amount"], line["quantity"], line.get("plan"))
         for line in attempt.lines
     ]
     shown = {
@@ -363,10 +382,58 @@ def as_dict(case: Dossier) -> dict[str, Any]:
         "items": lines,
         "sessionId": newest and newest.session_id,
         "previousSessionId": previous and previous.session_id,
-        "paymentIntentId": paid.payment_intent if paid else newest and newest.payment_intent,
-        "amountReceived": paid.amount if paid else None,
+        "paymentIntentId": paid or (newest and newest.payment_intent),
+        "amountReceived": sum(payment.amount for payment in case.settling) or None,
         "createdAt": source.created_at.isoformat(),
         "updatedAt": (order.updated_at if order else attempt.created_at).isoformat(),
     }
+    if plans.recurring(attempt.lines):
+        shown["subscriptions"] = [_subscription(row) for row in case.plans]
     optional = ("failureReason", "previousSessionId", "paymentIntentId", "amountReceived")
     return {k: v for k, v in shown.items() if v is not None or k not in optional}
+
+
+def _line(
+    sku: str,
+    title: str,
+    unit_amount: int,
+    quantity: int,
+    plan: Mapping[str, Any] | None,
+    state: str = LineState.PENDING,
+) -> dict[str, Any]:
+    line = {"sku": sku, "title": title, "unitAmount": unit_amount, "quantity": quantity}
+    if plan:
+        interval, count, trial_days = plans.rhythm(plan)
+        line["plan"] = {"interval": interval, "count": count, "trialDays": trial_days}
+        line["state"] = str(state)
+    return line
+
+
+def _subscription(row: Subscription) -> dict[str, Any]:
+    shown = {
+        "id": row.id,
+        "sku": row.part,
+        "status": row.status,
+        "unitAmount": row.unit_amount,
+        "quantity": row.quantity,
+        "currency": row.currency,
+        "interval": row.interval,
+        "intervalCount": row.interval_count,
+        "currentPeriodEnd": row.period_end and row.period_end.isoformat(),
+        "cancelAt": row.cancel_at and row.cancel_at.isoformat(),
+        "payUrl": row.pay_url,
+    }
+    return {name: value for name, value in shown.items() if value is not None}
+
+
+def pay_links(order_ids: list[str]) -> dict[str, str]:
+    """Where an invoice of a subscription waits to be paid, by order."""
+    with reading() as session:
+        rows: Any = session.execute(
+            select(Subscription.checkout_attempt_id, Subscription.pay_url).where(
+                Subscription.checkout_attempt_id.in_(order_ids),
+                Subscription.pay_url.is_not(None),
+                Subscription.status.not_in(plan_rows.ENDED),
+            )
+        ).all()
+    return dict(rows)

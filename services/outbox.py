@@ -8,7 +8,8 @@ not.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from importlib import import_module
 from typing import Any
 
@@ -52,7 +53,19 @@ BUDGET_S = 5  # a job stops itself after this and rings again
 
 Result = dict[str, Any]
 Handler = Callable[[OutboxMessage], Result]
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to try: a message is dead after ``MOST_TRIES`` that count, and not before it is
+    ``lasts`` old. The pause between two tries doubles up to ``longest_wait_s``."""
+
+    longest_wait_s: int = LONGEST_WAIT_S
+    lasts: timedelta = timedelta(0)
+
+
 _handlers: dict[str, Handler] = {}
+_patience: dict[str, Patience] = {}
 # Who carries effects out. They settle and owe in turn, so they are found by name, when needed.
 CARRIERS = (
     "services.payback",
@@ -60,6 +73,7 @@ CARRIERS = (
     "services.remedies",
     "services.shipping",
     "services.subscribing",
+    "services.targets",
 )
 
 
@@ -67,20 +81,34 @@ class Unreachable(Exception):
     """Somebody else's outage (mail server down): wait, do not count it as a try."""
 
 
-def handles(kind: str) -> Callable[[Handler], Handler]:
+class Undelivered(Exception):
+    """Whom it was for did not take it. It counts as a try; nothing of ours is to be traced."""
+
+
+class NotYet(Exception):
+    """Nothing was tried, because there was no hope in it before ``until``."""
+
+    def __init__(self, until: datetime) -> None:
+        super().__init__(until)
+        self.until = until
+
+
+def handles(kind: str, patience: Patience | None = None) -> Callable[[Handler], Handler]:
     """Register the function that carries out messages of ``kind``."""
 
     def register(handler: Handler) -> Handler:
         _handlers[kind] = handler
+        _patience[kind] = patience or Patience()
         return handler
 
     return register
 
 
-def owe(kind: str, key: str, *, order_id: str | None = None, **payload: Any) -> None:
-    """Note an effect inside the caller's transaction; it is carried out after the commit."""
+def owe(kind: str, key: str, *, order_id: str | None = None, **payload: Any) -> bool:
+    """Note an effect inside the caller's transaction; it is carried out after the commit. Says
+    whether it was not owed yet."""
     moment = now()
-    insert_once(
+    is_new = insert_once(
         OutboxMessage,
         kind=kind,
         key=key,
@@ -92,6 +120,7 @@ def owe(kind: str, key: str, *, order_id: str | None = None, **payload: Any) -> 
         created_at=moment,
     )
     enqueue_after_commit("drain_outbox")
+    return is_new
 
 
 def drain() -> int:
@@ -121,7 +150,7 @@ def _lease() -> OutboxMessage | None:
     waiting = (
         select(OutboxMessage)
         .where(OutboxMessage.state == "new", OutboxMessage.next_at <= moment)
-        .order_by(OutboxMessage.next_at)
+        .order_by(OutboxMessage.next_at, OutboxMessage.id)
         .limit(1)
     )
     if is_postgresql():
@@ -138,6 +167,13 @@ def _carry_out(message: OutboxMessage) -> bool:
         result = _handler_of(message.kind)(message)
     except (Unreachable, StripeUnavailable, StripeBusy) as error:
         _try_again(message, error, counts=False)
+        return False
+    except NotYet as resting:
+        _finish(message, state="new", next_at=resting.until)
+        return False
+    except Undelivered as error:
+        log.warning("outbox.undelivered", kind=message.kind, key=message.key, why=str(error))
+        _try_again(message, error, counts=True)
         return False
     except HungJob:
         raise
@@ -158,9 +194,9 @@ def _handler_of(kind: str) -> Handler:
 
 
 def _try_again(message: OutboxMessage, error: Exception, *, counts: bool) -> None:
-    tries = message.tries + counts
-    dead = tries >= MOST_TRIES
-    wait = timedelta(seconds=min(2 ** min(tries + 1, 6), LONGEST_WAIT_S))
+    tries, patience = message.tries + counts, _patience.get(message.kind, Patience())
+    dead = tries >= MOST_TRIES and now() - message.created_at >= patience.lasts
+    wait = timedelta(seconds=min(2 ** min(tries + 1, 20), patience.longest_wait_s))
     _finish(
         message,
         state="dead" if dead else "new",

@@ -22,8 +22,10 @@ from models import (
     OutboxMessage,
     StripeEvent,
     StripeLeg,
+    Subscription,
     User,
 )
+from services import plan_rows
 
 ERASED = "erased"
 
@@ -37,6 +39,7 @@ class Erased:
     mails: int
     events: int
     still_open: int
+    running: tuple[str, ...] = ()  # subscriptions that keep their person, to be ended first
 
 
 def export(email: str) -> Iterator[dict[str, Any]]:
@@ -66,6 +69,21 @@ def export(email: str) -> Iterator[dict[str, Any]]:
                     for item in _items(order.id)
                 ],
             }
+        for row in _plans_of([order.id for order in orders]):
+            yield {
+                "kind": "subscription",
+                "id": row.stripe_id,
+                "order": row.checkout_attempt_id,
+                "title": row.title,
+                "status": row.status,
+                "unit_amount": row.unit_amount,
+                "quantity": row.quantity,
+                "currency": row.currency,
+                "interval": row.interval,
+                "interval_count": row.interval_count,
+                "period_end": row.period_end.isoformat() if row.period_end else None,
+                "customer": row.stripe_customer,
+            }
         for attempt in _attempts_of(email):
             if attempt.purged_at is None:
                 yield {
@@ -88,12 +106,17 @@ def export(email: str) -> Iterator[dict[str, Any]]:
 def erase(email: str, actor: str = "command line") -> Erased:
     """Forget the person in one transaction; safe to repeat. Orders, payments, refunds and history
     stay to the cent. A checkout whose money may still come, or whose mail is not sent yet, keeps
-    its person until that is over: then run it again."""
+    its person until that is over: then run it again. So does an order whose subscription still
+    runs, because it charges, and has somebody to be written to: end it first."""
     with atomic() as session:
         orders = session.scalars(_orders_of(email)).all()
         attempts = _attempts_of(email)
         waiting = {attempt.id for attempt in attempts if attempt.state == "open"}
         waiting |= {m.order_id or "" for m in _mails_of([o.id for o in orders]) if m.state == "new"}
+        running = [row for row in _plans_of([o.id for o in orders]) if plan_rows.runs([row])]
+        kept = {row.checkout_attempt_id or "" for row in running}
+        still_open = len(waiting - kept)
+        waiting |= kept
         over = [attempt for attempt in attempts if attempt.id not in waiting]
         forgotten = [order for order in orders if order.id not in waiting]
         ids = [order.id for order in forgotten] + [attempt.id for attempt in over]
@@ -108,8 +131,13 @@ def erase(email: str, actor: str = "command line") -> Erased:
         session.execute(
             update(StripeLeg)
             .where(StripeLeg.attempt_id.in_(ids))
-            .values(parameters=None, client_secret=None)
+            .values(parameters=None, client_secret=None, url=None)
         )
+        session.execute(
+            update(CheckoutAttempt).where(CheckoutAttempt.id.in_(ids)).values(stripe_customer=None)
+        )
+        for row in _plans_of(ids):
+            row.stripe_customer = row.pay_url = None
         mails = _mails_of(ids)
         for message in mails:
             message.payload = {}
@@ -127,7 +155,8 @@ def erase(email: str, actor: str = "command line") -> Erased:
         ):
             user.email, user.name = f"{ERASED}-{user.id}@invalid", ""
         session.add(AuditEntry(actor=actor, action="erased a person", detail=f"{len(ids)} rows"))
-    return Erased(len(forgotten), len(over), len(mails), len(events), len(waiting))
+    named = tuple(dict.fromkeys(f"{row.stripe_id} ({row.title})" for row in running))
+    return Erased(len(forgotten), len(over), len(mails), len(events), still_open, named)
 
 
 def _orders_of(email: str) -> Any:
@@ -136,6 +165,16 @@ def _orders_of(email: str) -> Any:
 
 def _items(order_id: str) -> list[OrderItem]:
     return list(db.session.scalars(select(OrderItem).where(OrderItem.order_id == order_id)))
+
+
+def _plans_of(order_ids: list[str]) -> list[Subscription]:
+    return list(
+        db.session.scalars(
+            select(Subscription)
+            .where(Subscription.checkout_attempt_id.in_(order_ids))
+            .order_by(Subscription.id)
+        )
+    )
 
 
 def _attempts_of(email: str) -> list[CheckoutAttempt]:
@@ -152,5 +191,11 @@ def _attempts_of(email: str) -> list[CheckoutAttempt]:
 
 def _mails_of(order_ids: list[str]) -> list[OutboxMessage]:
     return list(
-        db.session.scalars(select(OutboxMessage).where(OutboxMessage.order_id.in_(order_ids)))
+        db.session.scalars(
+            select(OutboxMessage).where(
+                OutboxMessage.order_id.in_(order_ids),
+                # Its body is made when it is sent, so that one which waits for days keeps nobody.
+                OutboxMessage.kind != "webhook",
+            )
+        )
     )

@@ -13,10 +13,11 @@ from sqlalchemy import select
 from domain import plans
 from domain.facts import ItemSeen, SubscriptionSeen
 from extensions import db, reading
+from gateway import facts
 from models import CheckoutAttempt, Subscription
 
 # Stripe's statuses (docs.stripe.com/api/subscriptions/object#subscription_object-status).
-ENDED = ("canceled", "incomplete_expired")
+ENDED = facts.ENDED
 BEGUN = ("trialing", "active")
 
 

@@ -12,8 +12,8 @@ from sqlalchemy import func, select
 from domain.clock import now
 from domain.money import display
 from extensions import atomic, reading
-from models import CheckoutAttempt, Order, OutboxMessage
-from services import links, mail, orders, outbox, shop
+from models import CheckoutAttempt, Order, OutboxMessage, Payment
+from services import links, mail, orders, outbox, plan_pages, shop
 
 MOST_LINKS = 20
 
@@ -81,8 +81,15 @@ def send_order_links(message: OutboxMessage) -> outbox.Result:
 @outbox.handles("receipt_again")
 @outbox.handles("receipt")
 def send(message: OutboxMessage) -> outbox.Result:
-    """Write and send the receipt of ``message.order_id``."""
-    return mail.send(compose(message))
+    """Write and send the receipt of ``message.order_id``; notes which payments it tells of, for
+    what is paid later has a receipt of its own."""
+    with reading() as session:
+        told = session.scalars(
+            select(Payment.payment_intent).where(
+                Payment.attempt_id == message.order_id, Payment.role == "settles"
+            )
+        ).all()
+    return mail.send(compose(message)) | {"payments": list(told)}
 
 
 def compose(message: OutboxMessage) -> EmailMessage:
@@ -90,10 +97,14 @@ def compose(message: OutboxMessage) -> EmailMessage:
     with reading() as session:
         order = session.scalars(select(Order).where(Order.id == message.order_id)).one()
         items = list(order.items)
+    case = orders.dossier(order.id)
     settings = current_app.extensions["settings"]
     about = {
         "order": order,
         "items": items,
+        "received": order.total - plan_pages.unpaid(items),
+        "unpaid": plan_pages.unpaid(items),
+        "plans": plan_pages.of(case) if case else [],
         "number": orders.number(order),
         "money": lambda amount: display(amount, order.currency),
         "link": settings.public_origin + links.path(order),

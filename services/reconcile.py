@@ -23,7 +23,7 @@ from domain.facts import LIVE, News
 from extensions import HungJob, atomic, reading, retrying
 from gateway import current_gateway
 from models import CheckoutAttempt, Order, Payment, StripeLeg
-from services import inbox, leases, outbox, settings, settle, snapshots
+from services import disputes, inbox, leases, outbox, settings, settle, snapshots, subscriptions
 from services.causes import EXPIRY, SYNC, Cause
 from services.check import BEGINNING
 from services.exceptions import heal, open_exception
@@ -135,12 +135,29 @@ def until_quiet(*, since: datetime | None = None, patience_s: float = 300) -> Ta
 
 
 def sync_order(attempt_id: str, cause: Cause) -> Tally:
-    """The admin's *Sync now*: the same pass over one order."""
+    """The admin's *Sync now*: the same pass over one order, and over its subscriptions and
+    disputes, which otherwise only events tell of."""
     tally = Tally()
     with contextlib.suppress(_Outage):  # counted as failed
         _look_at(attempt_id, cause, tally, end=False)
+        try:
+            if subscriptions.refresh(attempt_id, cause) | _refresh_disputes(attempt_id, cause):
+                tally = Tally(synced=1)
+        except ShopError as error:
+            tally = Tally(failed=1)
+            log.warning("sync.order_unreachable", order=attempt_id, error=error.code)
     outbox.drain()
     return tally
+
+
+def _refresh_disputes(order_id: str, cause: Cause) -> bool:
+    """Settle what Stripe says of the disputes that we know; says whether that was news."""
+    changed = False
+    for row in disputes.of_order(order_id):
+        read = News("", "dispute", row.stripe_id, reads=("dispute", row.stripe_id))
+        settled = settle.settle(order_id, cause, news=read)
+        changed |= settled is not None and settled.changed
+    return changed
 
 
 def fetch_events(since: datetime | None = None) -> list[str]:
@@ -289,9 +306,9 @@ def _tell_missing(attempt_id: str, error: StripeMissing) -> None:
 def _note_look(attempt_id: str, *, answered: bool) -> None:
     """Count the look, on error too, and say when the next one is due.
 
-    Steady while Stripe answers, so that whatever it decides is seen within minutes; only a payment
-    that the bank has under way for days is asked about ever more rarely. After an error soon, and
-    then twice as late each time.
+    Steady while Stripe answers, so that whatever it decides is seen within minutes; only what waits
+    for days, a bank's decision or a first invoice that its shopper is to pay, is asked about ever
+    more rarely. After an error soon, and then twice as late each time.
     """
     moment = now()
     wait_s: float = current_app.extensions["settings"].reconcile_seconds
@@ -304,7 +321,7 @@ def _note_look(attempt_id: str, *, answered: bool) -> None:
         if not answered:
             doublings = min(attempt.failed_looks - 1, 10)
             wait_s = min(FIRST_RETRY_S * 2**doublings, LONGEST_RETRY_S)
-        elif attempt.is_processing:
+        elif attempt.is_processing or attempt.state == "settled":
             age_s = (moment - attempt.created_at).total_seconds()
             wait_s = max(wait_s, min(age_s / 10, LONGEST_LOOK_S))
         attempt.next_look_at = moment + timedelta(seconds=wait_s)

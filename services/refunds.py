@@ -7,7 +7,7 @@ only note what is owed; ``services.payback`` carries it out.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, func, select, update
@@ -16,9 +16,11 @@ from domain.clock import now
 from domain.errors import NotFound, ShopError
 from domain.facts import RefundSeen
 from domain.money import LARGEST_AMOUNT, display
+from domain.transitions import LineState
 from extensions import atomic, db, insert_once, reading, retrying
 from models import AuditEntry, Order, OrderItem, Payment, Refund, StockMovement
-from services import attempts, history, outbox, stock
+from services import attempts, disputes, history, outbox, stock
+from services.announcements import announce
 from services.causes import Cause
 from services.exceptions import open_exception
 
@@ -47,6 +49,21 @@ class NothingToRefund(ShopError):
     code = "nothing_to_refund"
     http_status = 409
     headline = "Nothing was refunded"
+
+
+class ChargedBack(NothingToRefund):
+    """The shopper's bank has taken the money already, and Stripe gives none of it back twice."""
+
+    code = "charged_back"
+    headline = "This payment cannot be refunded"
+
+    def __init__(self, status: str) -> None:
+        super().__init__(
+            "The shopper’s bank has taken this payment back, so the shopper has the money already."
+            if status == "lost"
+            else "The shopper’s bank disputes this payment and has taken the money, so Stripe "
+            "refunds nothing of it. Answer the dispute, or accept it at Stripe."
+        )
 
 
 class MoreThanIsLeft(ShopError):
@@ -88,13 +105,17 @@ def ask(
     actor: str,
     key: str,
     currency: str | None = None,
-) -> Refund:
-    """Ask for a refund of an order's payment; the outbox carries it out.
+    renewal: str | None = None,
+) -> list[Refund]:
+    """Ask for a refund of what paid for an order; the outbox carries it out.
 
     ``amount`` in minor units, None for all that is left; ``restock`` says how many units of which
-    order item go back on the shelf, and nothing else does. ``key`` comes with the form: the same
-    one is the same refund, so that a double click asks once. Raises NotFound, NotARefund,
-    NothingToRefund, MoreThanIsLeft, KeyUsed; then nothing was written.
+    order item go back on the shelf, and nothing else does. An order may be paid by several
+    payments: there is one refund of each that is touched, of the one with the most left first.
+    ``renewal`` is the payment intent of a subscription's renewal that is to go back instead.
+    ``key`` comes with the form: the same one is the same refunds, so that a double click asks once.
+    Raises NotFound, NotARefund, NothingToRefund, ChargedBack, MoreThanIsLeft, KeyUsed; then nothing
+    was written.
     """
     reason = reason.strip()
     if not reason or len(reason) > LONGEST_REASON:
@@ -106,47 +127,50 @@ def ask(
         order = attempts.order_of(order_id)
         if attempt is None or order is None:
             raise NotFound("There is no such order.")
-        row_id = str(uuid.uuid5(uuid.NAMESPACE_OID, f"refund:{order_id}:{key}"))
-        known = session.scalar(select(Refund).where(Refund.id == row_id))
+        payments = _payments(order_id, renewal)
+        ids = _row_ids(order_id, key, len(payments))
+        known = _rows(ids)
         if known:
-            if amount not in (None, known.amount):
-                raise KeyUsed(known.amount or 0, known.currency or order.currency)
+            asked = sum(row.amount or 0 for row in known)
+            is_same = known[0].payment_intent in [payment.payment_intent for payment in payments]
+            if not is_same or amount not in (None, asked):
+                raise KeyUsed(asked, known[0].currency or order.currency)
             return known
-        payment = settling_payment(order_id)
-        amount = _checked(amount, payment, currency)
-        lines = _checked_lines(order, restock)
-        row = Refund(
-            id=row_id,
-            payment_intent=payment.payment_intent,
-            order_id=order_id,
-            amount=amount,
-            currency=payment.currency,
-            state="asked",
-            reason=reason,
-            created_at=now(),
-        )
-        session.add(row)
+        payments = _still_ours(payments)
+        lefts = [(payment, left_of(payment)) for payment in payments]
+        amount = _checked(amount, lefts, currency)
+        lines = _checked_lines(order, {} if renewal else restock)
+        rows = [
+            _asked(row_id, payment, part, order_id, reason)
+            for row_id, (payment, part) in zip(ids, _parts(amount, lefts), strict=False)
+        ]
         order.version += 1
-        outbox.owe(
-            "refund",
-            row_id,
-            order_id=order_id,
-            reason=reason,
-            payment_intent=payment.payment_intent,
-            amount=amount,
-        )
-        _write_down(order_id, row, lines, actor)
+        _write_down(order_id, rows, lines, actor)
         session.flush()
         stock.restock(lines, order_id=order_id, reason=reason, actor=actor)
-        return row
+        return rows
 
 
-def _checked(amount: int | None, payment: Payment, currency: str | None) -> int:
-    """The amount, if this payment can still give it back."""
-    if currency is not None and currency.lower() != payment.currency:
-        paid_in = payment.currency.upper()
-        raise NotARefund("amount", f"This order was paid in {paid_in}, and is refunded in it.")
-    left = left_of(payment)
+def _row_ids(order_id: str, key: str, count: int) -> list[str]:
+    """The ids of the refunds that a form asks for: they follow from its key."""
+    first = uuid.uuid5(uuid.NAMESPACE_OID, f"refund:{order_id}:{key}")
+    return [str(first), *(str(uuid.uuid5(first, str(place))) for place in range(1, count))]
+
+
+def _rows(ids: list[str]) -> list[Refund]:
+    """Those of them that are there, in their order."""
+    found = db.session.scalars(select(Refund).where(Refund.id.in_(ids)))
+    return sorted(found, key=lambda row: ids.index(row.id))
+
+
+def _checked(amount: int | None, lefts: Sequence[tuple[Payment, int]], currency: str | None) -> int:
+    """The amount, if these payments can still give it back."""
+    paid_in = lefts[0][0].currency
+    if currency is not None and currency.lower() != paid_in:
+        raise NotARefund(
+            "amount", f"This order was paid in {paid_in.upper()}, and is refunded in it."
+        )
+    left = sum(left for _, left in lefts)
     if left <= 0:
         raise NothingToRefund("All of this payment has been refunded, or is on its way back.")
     if amount is None:
@@ -154,17 +178,78 @@ def _checked(amount: int | None, payment: Payment, currency: str | None) -> int:
     if not 1 <= amount <= LARGEST_AMOUNT:
         raise NotARefund("amount", "The amount must be more than nothing.")
     if amount > left:
-        raise MoreThanIsLeft(amount, left, payment.currency)
+        raise MoreThanIsLeft(amount, left, paid_in)
     return amount
 
 
-def settling_payment(order_id: str) -> Payment:
-    """The payment that paid for an order. Raises NothingToRefund."""
+def _parts(amount: int, lefts: Iterable[tuple[Payment, int]]) -> Iterator[tuple[Payment, int]]:
+    """How an amount is spread over payments: as few as can be, and none gives more than it has."""
+    for payment, left in sorted(lefts, key=lambda pair: (-pair[1], pair[0].id)):
+        part = min(left, amount)
+        if part <= 0:
+            return
+        amount -= part
+        yield payment, part
+
+
+def _asked(row_id: str, payment: Payment, amount: int, order_id: str, reason: str) -> Refund:
+    """One refund, noted and owed in the caller's transaction."""
+    row = Refund(
+        id=row_id,
+        payment_intent=payment.payment_intent,
+        order_id=order_id,
+        amount=amount,
+        currency=payment.currency,
+        state="asked",
+        reason=reason,
+        created_at=now(),
+    )
+    db.session.add(row)
+    outbox.owe(
+        "refund",
+        row_id,
+        order_id=order_id,
+        reason=reason,
+        payment_intent=payment.payment_intent,
+        amount=amount,
+    )
+    return row
+
+
+def payments_of(order_id: str, renewal: str | None = None) -> list[Payment]:
+    """The payments that paid for an order, oldest first, or the one that renewed a subscription of
+    it; without those that the shopper's bank has taken back. Raises NothingToRefund, ChargedBack.
+    """
     with reading():
-        for payment in attempts.payments_of(order_id):
-            if payment.role == "settles":
-                return payment
-    raise NothingToRefund("This order is not paid, so there is nothing to give back.")
+        return _still_ours(_payments(order_id, renewal))
+
+
+def _payments(order_id: str, renewal: str | None) -> list[Payment]:
+    found = [
+        payment
+        for payment in attempts.payments_of(order_id)
+        if (
+            payment.role == "settles"
+            if renewal is None
+            else (payment.role, payment.payment_intent) == ("renewal", renewal)
+        )
+    ]
+    if not found:
+        raise NothingToRefund(
+            "This order is not paid, so there is nothing to give back."
+            if renewal is None
+            else "That is no renewal of this order."
+        )
+    return found
+
+
+def _still_ours(payments: list[Payment]) -> list[Payment]:
+    """Those that can be refunded; of what a bank has taken back Stripe refuses it."""
+    taken = disputes.not_refundable([payment.payment_intent for payment in payments])
+    found = [payment for payment in payments if payment.payment_intent not in taken]
+    if not found:
+        raise ChargedBack(next(iter(taken.values())))
+    return found
 
 
 def left_of(payment: Payment) -> int:
@@ -175,10 +260,16 @@ def left_of(payment: Payment) -> int:
     )
 
 
-def left_of_now(payment: Payment) -> int:
+def left_of_all(payments: Iterable[Payment]) -> int:
     """What a page may offer; the press of the button is decided anew."""
     with reading():
-        return left_of(payment)
+        return sum(left_of(payment) for payment in payments)
+
+
+def left_by_intent(payments: Iterable[Payment]) -> dict[str, int]:
+    """The same for each of them, by its payment intent."""
+    with reading():
+        return {payment.payment_intent: left_of(payment) for payment in payments}
 
 
 def _checked_lines(order: Order, restock: Mapping[int, int]) -> list[stock.Line]:
@@ -209,8 +300,8 @@ def _checked_lines(order: Order, restock: Mapping[int, int]) -> list[stock.Line]
 
 def restockable(item: OrderItem, back: Mapping[int, int]) -> int:
     """How many units of a line may still go back on the shelf; ``back`` is what already did."""
-    if item.product_id is None:
-        return 0
+    if item.product_id is None or item.state != LineState.ACTIVE:
+        return 0  # what never began was never sold
     return item.quantity - back.get(item.product_id, 0)
 
 
@@ -224,9 +315,10 @@ def restocked(order_id: str) -> dict[int, int]:
     return {row[0]: int(row[1]) for row in rows}
 
 
-def _write_down(order_id: str, row: Refund, lines: list[stock.Line], actor: str) -> None:
-    wanted = display(row.amount or 0, row.currency or "")
-    said = f"{wanted} asked for: {row.reason}"
+def _write_down(order_id: str, rows: list[Refund], lines: list[stock.Line], actor: str) -> None:
+    wanted = display(sum(row.amount or 0 for row in rows), rows[0].currency or "")
+    of_how_many = f" of {len(rows)} payments" if len(rows) > 1 else ""
+    said = f"{wanted}{of_how_many} asked for: {rows[0].reason}"
     if lines:
         put_back = ", ".join(f"{line['quantity']} × {line['title']}" for line in lines)
         said += f" (back in stock: {put_back})"
@@ -272,7 +364,8 @@ def record(fact: RefundSeen, order_id: str) -> bool:
 
 def _tell(row: Refund, fact: RefundSeen, order_id: str) -> None:
     if fact.status == "succeeded":
-        outbox.owe("refunded", row.id, order_id=order_id)
+        if outbox.owe("refunded", row.id, order_id=order_id):
+            announce("order.refunded", order_id, row.id)
     elif fact.status == "failed" or (fact.status == "canceled" and row.state == "succeeded"):
         why = (
             "A refund that had succeeded was given back by the bank. The shopper was not repaid."

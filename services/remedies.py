@@ -56,6 +56,7 @@ OFFERS: dict[str, tuple[str, ...]] = {
     "refund_failed": ("refund", "look"),
     "missing_at_stripe": ("look",),
     "dispute": ("look",),
+    "subscription_refused": ("look",),
     "dead_event": ("replay", "rehearse"),
     "dead_effect": ("replay",),
 }

@@ -21,7 +21,7 @@ from domain.transitions import PaymentStatus, Status
 from extensions import atomic, db, enqueue_after_commit, reading, retrying, wait_for_others
 from gateway import current_gateway
 from models import StripeEvent, StripeLeg
-from services import attempts, legs, plan_rows, rebuild, refunds, stock
+from services import attempts, disputes, legs, plan_rows, rebuild, refunds, stock
 from services.causes import EXPIRY, Cause
 from services.desk import Desk, SnapshotMissing
 from services.exceptions import heal
@@ -52,6 +52,7 @@ class Look:
     facts: list[Fact] = field(default_factory=list)
     versions: dict[int, int] = field(default_factory=dict)
     plans: dict[int, int] | None = None  # versions of its subscriptions, if any of them was read
+    disputes: dict[str, int] | None = None  # the same of its disputes
     refunds_of: str | None = None  # the payment whose refunds were read
     refunds: dict[str, int] | None = None  # their versions before
 
@@ -87,6 +88,7 @@ def settle(
             if look or end or replacing or reads or (news and news.must_look):
                 with reading():
                     seen.plans = plan_rows.versions(attempt_id)
+                    seen.disputes = disputes.versions(attempt_id) if reads else None
                 overdue = cause.lane == EXPIRY.lane  # a retry may have given more time meanwhile
                 _look(attempt_id, seen, end=end, overdue=overdue, replacing=replacing, quick=quick)
             if reads:
@@ -124,6 +126,10 @@ def _look(
     with reading():
         live = [leg for leg in attempts.legs_of(attempt_id) if leg.state in known.LIVE]
         seen.versions = {leg.id: leg.version for leg in live}
+        # Who gives up what is paid by now comes too late, and may do what is left of it: save the
+        # card for what recurs, or pay a first invoice.
+        if not overdue and attempts.is_settled(attempt_id):
+            end, replacing = False, None
     # What saves a card comes last: where money turns out to be paid, the card is still wanted.
     for leg in sorted(live, key=lambda leg: leg.kind == legs.SAVES_CARD):
         if leg.state == LegState.CREATING:
@@ -193,7 +199,7 @@ def _apply(
         if attempt is None:
             return None
         desk = Desk(attempt, cause, cancelling)
-        if desk.is_overtaken(seen.versions, seen.plans):
+        if desk.is_overtaken(seen.versions, seen.plans, seen.disputes):
             raise Overtaken
         refunded = seen.refunds_of or (news.refunds_of if news else None)
         if refunded and refunds.versions(refunded) != seen.refunds:

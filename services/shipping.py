@@ -14,7 +14,7 @@ from sqlalchemy import select
 
 from domain.clock import now
 from domain.errors import Conflict, NotFound, ShopError
-from domain.transitions import Ignore, Outcome, Status, decide
+from domain.transitions import Ignore, LineState, Outcome, Status, decide
 from extensions import atomic, db, reading, retrying
 from models import (
     AuditEntry,
@@ -25,7 +25,18 @@ from models import (
     OutboxMessage,
     Shipment,
 )
-from services import attempts, history, links, mail, orders, outbox, receipts, refunds, shop
+from services import (
+    attempts,
+    disputes,
+    history,
+    links,
+    mail,
+    orders,
+    outbox,
+    receipts,
+    refunds,
+    shop,
+)
 from services.causes import Cause
 
 LONGEST_CARRIER, LONGEST_TRACKING = 60, 120
@@ -46,11 +57,21 @@ class Overtaken(Conflict):
     headline = "This order changed while you were looking at it"
 
 
+class Held(Conflict):
+    """The money for the goods is in doubt, or gone."""
+
+    code = "order_disputed"
+    headline = "The payment is disputed"
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"Nothing was done. {why}")
+
+
 @retrying
 def pack(order_id: str, *, actor: str, version: int | None) -> None:
-    """Take a paid order to the packing table. Raises NotFound, Overtaken, Conflict."""
+    """Take a paid order to the packing table. Raises NotFound, Held, Overtaken, Conflict."""
     with atomic():
-        attempt, order = _opened(order_id, version)
+        attempt, order = _opened(order_id, version, may_be_disputed=False)
         _move(attempt, order, Outcome.PACKED, actor)
 
 
@@ -65,20 +86,24 @@ def ship(
     version: int | None,
 ) -> None:
     """Send a parcel with so many ``units`` of these order items; the order is shipped once nothing
-    of it is left to send. Without units it only says so, where the rest went back on the shelf.
+    of it is left to send, nor may come to be. Without units it only says so, where the rest went
+    back on the shelf.
 
-    Raises NotFound, NotAParcel, Overtaken, Conflict; then nothing was written.
+    Raises NotFound, NotAParcel, Held, Overtaken, Conflict; then nothing was written.
     """
     if len(carrier) > LONGEST_CARRIER or len(tracking) > LONGEST_TRACKING:
         raise NotAParcel("Carrier or tracking number is too long.")
     with atomic() as session:
-        attempt, order = _opened(order_id, version)
+        attempt, order = _opened(order_id, version, may_be_disputed=False)
         _must_lead_somewhere(order, Outcome.SHIPPED)
         left = left_to_ship(order, parcels_of(order_id))
         lines = _packed(order, units, left)
         rest = sum(left.values()) - sum(line["quantity"] for line in lines)
+        undecided = not_yet(order.items)
         if not lines and rest:
             raise NotAParcel("Choose what is in the parcel.")
+        if not lines and undecided:
+            raise NotAParcel(f"{undecided[0].title} is not paid yet: it may have to be sent still.")
         if lines:
             if not carrier:
                 raise NotAParcel("Say who carries the parcel.")
@@ -92,9 +117,10 @@ def ship(
             )
             session.add(parcel)
             session.flush()
-            outbox.owe("shipped", str(parcel.id), order_id=order_id, is_last=rest == 0)
+            is_last = rest == 0 and not undecided
+            outbox.owe("shipped", str(parcel.id), order_id=order_id, is_last=is_last)
             _write_down(order, "sent", f"{_listed(lines)} with {carrier} {tracking}".strip(), actor)
-        if rest == 0:
+        if rest == 0 and not undecided:
             _move(attempt, order, Outcome.SHIPPED, actor)
         else:
             order.version += 1
@@ -102,18 +128,25 @@ def ship(
 
 @retrying
 def deliver(order_id: str, *, actor: str, version: int | None) -> None:
-    """All of it has arrived. Raises NotFound, Overtaken, Conflict."""
+    """All of it has arrived, which is worth knowing in a dispute too. Raises NotFound, Overtaken,
+    Conflict."""
     with atomic():
-        attempt, order = _opened(order_id, version)
+        attempt, order = _opened(order_id, version, may_be_disputed=True)
         _move(attempt, order, Outcome.DELIVERED, actor)
 
 
-def _opened(order_id: str, version: int | None) -> tuple[CheckoutAttempt, Order]:
-    """The locked attempt and its order, if it is still as the page showed it."""
+def _opened(
+    order_id: str, version: int | None, *, may_be_disputed: bool
+) -> tuple[CheckoutAttempt, Order]:
+    """The locked attempt and its order, if it is still as the page showed it. News of a dispute
+    waits for the same lock, so it comes before the parcel or after it, and never in between."""
     attempt = attempts.lock(order_id)
     order = attempts.order_of(order_id)
     if attempt is None or order is None:
         raise NotFound("There is no such order.")
+    why = None if may_be_disputed else disputes.why_held(order_id)
+    if why:
+        raise Held(why)
     if version != order.version:
         raise Overtaken(f"Nothing was done. {_last_deed(order_id)}Look at it again below.")
     return attempt, order
@@ -164,6 +197,8 @@ def _packed(
         item = items.get(item_id)
         if item is None:
             raise NotAParcel("One of the lines is not of this order.")
+        if quantity and item.state != LineState.ACTIVE:
+            raise NotAParcel(f"{item.title} is not paid, so it cannot be sent.")
         if not 0 <= quantity <= left[item_id]:
             raise NotAParcel(f"{item.title}: from 0 to {left[item_id]} can be sent.")
         if quantity:
@@ -174,7 +209,8 @@ def _packed(
 
 
 def left_to_ship(order: Order, parcels: Iterable[Shipment]) -> dict[int, int]:
-    """Units of each order item that are yet to be sent: what went back on the shelf is not."""
+    """Units of each order item that are yet to be sent: what went back on the shelf is not, nor a
+    line that has not begun."""
     back = refunds.restocked(order.id)
     sent: dict[int, int] = {}
     for parcel in parcels:
@@ -182,8 +218,15 @@ def left_to_ship(order: Order, parcels: Iterable[Shipment]) -> dict[int, int]:
             sent[line["item"]] = sent.get(line["item"], 0) + line["quantity"]
     return {
         item.id: max(item.quantity - sent.get(item.id, 0) - _back(item, back), 0)
+        if item.state == LineState.ACTIVE
+        else 0
         for item in order.items
     }
+
+
+def not_yet(items: Iterable[OrderItem]) -> list[OrderItem]:
+    """The lines that may still come to be sent: their first payment is not decided."""
+    return [item for item in items if item.state in (LineState.PENDING, LineState.PAST_DUE)]
 
 
 def _back(item: OrderItem, back: Mapping[int, int]) -> int:

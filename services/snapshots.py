@@ -17,8 +17,9 @@ from sqlalchemy import select, update
 from domain.clock import now
 from domain.facts import LIVE, LegState
 from extensions import atomic, db, reading, retrying
-from models import CheckoutAttempt, Order, OrderEvent, Payment, StripeLeg
+from models import CheckoutAttempt, Order, OrderEvent, Payment, StripeLeg, Subscription
 from services import leases
+from services.plan_rows import ENDED
 
 UNPAID_KEPT = timedelta(hours=24)  # until then an unpaid attempt can be taken up again
 TOMBSTONE_KEPT = timedelta(days=35)  # longer than Stripe's list of events reaches back
@@ -121,7 +122,12 @@ def bury() -> int:
         ids = [row.id for row in passed]
         kept = set(session.scalars(select(Order.id).where(Order.id.in_(ids))))
         kept |= set(session.scalars(select(Payment.attempt_id).where(Payment.attempt_id.in_(ids))))
+        plans = select(Subscription.checkout_attempt_id).where(
+            Subscription.checkout_attempt_id.in_(ids), Subscription.status.not_in(ENDED)
+        )
+        kept |= set(session.scalars(plans))
         gone = [id_ for id_ in ids if id_ not in kept]
+        session.execute(delete_rows(Subscription).where(Subscription.checkout_attempt_id.in_(gone)))
         # The oldest leg of a retried attempt is named by the next one.
         mine = StripeLeg.attempt_id.in_(gone)
         session.execute(update(StripeLeg).where(mine).values(previous_id=None))

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import accumulate
 from typing import Any
 
+from domain import plans
 from domain.clock import now
 from domain.facts import LegState
 from domain.money import display
-from domain.transitions import PAID_STATUSES, PaymentStatus, Status
+from domain.transitions import PAID_STATUSES, LineState, PaymentStatus, Status
 from extensions import reading
 from models import CheckoutAttempt, Shipment
-from services import checkout, orders, refunds, settings, snapshots
+from services import checkout, disputes, orders, plan_pages, refunds, settings, snapshots
+from services.plan_pages import PlanView
 
 # Seconds between the polls of a waiting page: quick while a person watches, then patient.
 DELAYS_S = (0.7, 1, 1.5, 2, 3, 4, 6, 8, 10, 15, 20, 30)
@@ -93,6 +96,11 @@ class View:
     share_url: str | None = None
     reason: str | None = None
     stopped: bool = False
+    plans: list[PlanView] = field(default_factory=list)
+    line_states: dict[str, str] = field(default_factory=dict)  # of lines that recur, by sku
+    unpaid: int = 0  # of the total, for lines that have not begun
+    save_until: datetime | None = None  # a card is yet to be saved for them
+    save_url: str | None = None
 
 
 def landed(case: orders.Dossier, shopper_id: str | None) -> orders.Dossier:
@@ -135,12 +143,13 @@ def describe(
     attempt, order = case.attempt, case.order
     waited = waited_s(look) if waited is None else waited
     state = _state(case, waited)
-    paid = next((payment for payment in case.payments if payment.role == "settles"), None)
+    paid = next(iter(case.settling), None)
     contact = _contact(case)
     headline, lead, say = _words(case, state, contact, mine)
     order_number = orders.number(order) if order else None
     stopped = state == "slow" and waited > STOP_AFTER_S
-    asking = state in ("processing", "slow") and not stopped
+    begins = state == "paid" and plan_pages.is_starting(case) and waited <= STOP_AFTER_S
+    asking = (state in ("processing", "slow") and not stopped) or begins
     view = View(
         state=state,
         headline=headline,
@@ -157,7 +166,7 @@ def describe(
         paid_at=order.paid_at if order else None,
         ends_at=attempt.deadline if attempt.state == "open" else None,
         mail_by=_promise(waited) if state == "slow" else None,
-        reason=_reason(case) if state == "failed" else None,
+        reason=_reason(case) if state in ("failed", "owed") else None,
         sync=orders.sync_status(case) if _is_confirming(case, state) else None,
         asking=asking,
         look=look,
@@ -183,7 +192,27 @@ def describe(
         discount=order.discount if order else 0,
         delivery_label=delivery.get("label"),
         address=_address_lines(case),
+        pay_url=_pay_url(case) if state == "owed" else None,
+        **(_recurring(case) if state == "paid" and plans.recurring(attempt.lines) else {}),
     )
+
+
+def _recurring(case: orders.Dossier) -> dict[str, Any]:
+    """What a paid order says of its lines that recur."""
+    return {
+        "plans": plan_pages.of(case),
+        "line_states": plan_pages.states(case),
+        "unpaid": plan_pages.unpaid(case.items),
+        "save_until": plan_pages.save_until(case),
+    }
+
+
+def _pay_url(case: orders.Dossier) -> str | None:
+    """Where the first invoice of a subscription waits."""
+    leg = plan_pages.first_unpaid(case)
+    if leg is None:
+        return None
+    return leg.url or next((row.pay_url for row in case.plans if row.part == leg.part), None)
 
 
 def _went_back(case: orders.Dossier) -> bool:
@@ -205,6 +234,8 @@ def _state(case: orders.Dossier, waited: float) -> str:
     leg = case.newest_leg
     if attempt.status == Status.CANCELLED:
         return "failed" if leg and leg.state == LegState.FAILED else "cancelled"
+    if plan_pages.first_unpaid(case):
+        return "owed"
     if leg and leg.state == LegState.OPEN and leg.failure and not case.unsure:
         return "failed"  # of an older try perhaps, if Stripe could not be asked just now
     delayed = leg is not None and leg.state == LegState.PROCESSING
@@ -271,6 +302,7 @@ _TITLES = {
     "needs_us": "We have a question",
     "returned": "Money sent back",
     "action": "One more step",
+    "owed": "One more step",
 }
 
 
@@ -279,7 +311,8 @@ def _words(
 ) -> tuple[str, str, str]:
     """Headline, paragraph, and what a screen reader hears."""
     order = case.order
-    amount = display(order.total if order else case.attempt.total, case.attempt.currency)
+    received = sum(payment.amount for payment in case.settling)
+    amount = display(received, case.attempt.currency)
     name = (contact.get("name") or "").split(" ")[0] if mine else ""
     mail = (contact.get("email") or "") if mine else ""
     number = orders.number(order) if order and mine else "your order"
@@ -289,18 +322,33 @@ def _words(
             return (
                 "We sent money back to you",
                 f"{back} of this order went back the way you paid. Banks can take up to ten days "
-                "to show it.",
+                f"to show it.{_bank_looks(case) if mine else ''}",
                 "This order was refunded.",
             )
         case "paid":
             hello = f"Thank you, {name}." if name else "Thank you."
-            lead = (
-                f"We received your payment of {amount}. The receipt for order {number} is on its "
-                f"way to {mail}."
-                if mine
-                else "This order is paid."
+            if not mine:
+                return f"{hello} You’re all set.", "This order is paid.", "The order is confirmed."
+            got = (
+                f"We received your payment of {amount}."
+                if received
+                else "Your free time has begun, and nothing was charged."
             )
-            return f"{hello} You’re all set.", lead, "Payment received. The order is confirmed."
+            if _is_disputed(case):
+                return hello, f"{got}{_bank_looks(case)}", "The order is confirmed."
+            lead = f"{got} The receipt for order {number} is on its way to {mail}."
+            ready, more = _what_is_left(case)
+            lead, say = f"{lead}{more}", "Payment received. The order is confirmed."
+            return f"{hello} {ready}".strip(), lead, say if received else "The order is confirmed."
+        case "owed":
+            titles = _listed(plans.recurring(case.attempt.lines)) if mine else "your subscription"
+            return (
+                "One more step: your first payment",
+                f"Your card is saved, but the first payment for {titles} did not go through. "
+                "Nothing was charged. Pay it on the page of our payment service, with this card or "
+                "another one.",
+                "The first payment did not go through. You can still pay it.",
+            )
         case "processing":
             return (
                 "Confirming your payment",
@@ -348,8 +396,42 @@ def _words(
             )
 
 
+def _is_disputed(case: orders.Dossier) -> bool:
+    return case.order is not None and case.order.payment_status == PaymentStatus.DISPUTED
+
+
+def _bank_looks(case: orders.Dossier) -> str:
+    """All that a shopper is told of a dispute: they have heard the rest from their bank."""
+    if not _is_disputed(case) or disputes.are_decided(case.attempt.id):
+        return ""
+    return " Your bank is looking at this payment."
+
+
+def _what_is_left(case: orders.Dossier) -> tuple[str, str]:
+    """Of a paid order: the end of its headline, and what the paragraph adds for lines that recur
+    and have not begun."""
+    later = [item for item in case.items if item.plan and item.state != LineState.ACTIVE]
+    if not later:
+        return "You’re all set.", ""
+    titles = ", ".join(item.title for item in later)
+    have = "has" if len(later) == 1 else "have"
+    if plan_pages.save_until(case):
+        return "One step is left.", f" {titles} {have} not started yet."
+    if any(item.state == LineState.PENDING for item in later):
+        return "You’re all set.", f" {titles} begins in a moment."
+    if any(item.state == LineState.PAST_DUE for item in later):
+        return "One step is left.", f" The first payment for {titles} did not go through."
+    return "", f" {titles} {have} not started, and nothing was charged for it."
+
+
+def _listed(lines: Iterable[plans.Line]) -> str:
+    return ", ".join(line["title"] for line in lines)
+
+
 def _reason(case: orders.Dossier) -> str:
     code = next((leg.failure for leg in reversed(case.legs) if leg.failure), None)
+    if code is None and plan_pages.first_unpaid(case):
+        return "Your bank wants to be sure that it is you."
     return DECLINES.get(code or "", PLAIN_DECLINE)
 
 
@@ -364,16 +446,19 @@ def _steps(case: orders.Dossier, state: str, paid: Any) -> list[Step]:
         parcels = [_parcel(parcel) for parcel in case.shipments]
         how = f"{paid.method}." if paid and paid.method else "Thank you."
         received = Step("Payment received", how, "done")
+        if not case.settling:
+            received = Step("Begun", "Nothing was charged.", "done")
         if case.order and case.order.payment_status == PaymentStatus.REFUNDED:
             sent = [Step("Shipped", text, "done") for text in parcels]
             return [placed, received, *sent, Step("Refunded", "All of it.", "done")]
         if parcels and not shipped:
             parcels.append("The rest follows in another parcel.")
         arrived = status == Status.DELIVERED
+        packing = "" if _is_disputed(case) else "We pack on the next working day."
         return [
             placed,
             received,
-            Step("Packing", "We pack on the next working day.", "done" if shipped else "now"),
+            Step("Packing", packing, "done" if shipped else "now"),
             Step(
                 "Delivered" if arrived else "Shipped",
                 " ".join(parcels) or "Tracking number by e-mail.",
@@ -382,11 +467,9 @@ def _steps(case: orders.Dossier, state: str, paid: Any) -> list[Step]:
         ]
     ended = state in ("failed", "expired", "cancelled", "returned")
     charged = "It went back to you." if state == "returned" else "Nothing was charged."
-    payment = (
-        Step("Payment", charged, "stop")
-        if ended
-        else Step("Confirming payment", "With your bank.", "now")
-    )
+    waits = "First payment" if state == "owed" else "Confirming payment"
+    with_whom = "It did not go through yet." if state == "owed" else "With your bank."
+    payment = Step("Payment", charged, "stop") if ended else Step(waits, with_whom, "now")
     return [placed, payment, Step("Packing", "", "todo"), Step("Shipped", "", "todo")]
 
 
@@ -405,16 +488,25 @@ class _SnapshotLine:
     picture: str
     unit_amount: int
     quantity: int
+    amount: int  # what is due for it now; a trial costs nothing yet
+    plan: dict[str, Any] | None
 
     @property
-    def amount(self) -> int:
+    def price(self) -> int:
         return self.unit_amount * self.quantity
 
 
 def lines_of(attempt: CheckoutAttempt) -> list[_SnapshotLine]:
     """The lines of a checkout, as an order's items read."""
     parts = ("sku", "title", "subtitle", "picture", "unit_amount", "quantity")
-    return [_SnapshotLine(**{name: line[name] for name in parts}) for line in attempt.lines]
+    return [
+        _SnapshotLine(
+            **{name: line[name] for name in parts},
+            amount=plans.first_amount(line),
+            plan=line.get("plan"),
+        )
+        for line in attempt.lines
+    ]
 
 
 def _address_lines(case: orders.Dossier) -> list[str] | None:

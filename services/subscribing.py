@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 
 from flask import current_app, render_template
 from sqlalchemy import select
 
-from domain import plans
 from domain.facts import LegState
 from domain.money import display
+from domain.transitions import LineState
 from extensions import reading
 from gateway import current_gateway
-from models import Order, OrderItem, OutboxMessage, Payment, StripeLeg, Subscription
-from services import legs, links, mail, orders, outbox, receipts, settle, shop
+from models import (
+    CheckoutAttempt,
+    Order,
+    OrderItem,
+    OutboxMessage,
+    Payment,
+    StripeLeg,
+    Subscription,
+)
+from services import legs, links, mail, orders, outbox, plan_rows, receipts, settle, shop
 from services.causes import Cause
 
 CAUSE = Cause("subscription")
@@ -35,7 +44,7 @@ def begin(message: OutboxMessage) -> outbox.Result:
             )
         ).all()
     for leg in owed:
-        if (leg.idempotency_key or "").partition(":g")[0] == key:
+        if re.fullmatch(re.escape(key) + r"(:g\d+)?", leg.idempotency_key or ""):
             legs.resolve(leg)
     settle.settle(attempt_id, CAUSE, look=True)
     with reading() as session:
@@ -57,18 +66,34 @@ def end(message: OutboxMessage) -> outbox.Result:
 
 @outbox.handles("renewed")
 def tell_renewal(message: OutboxMessage) -> outbox.Result:
-    """The receipt of a renewal, by its payment intent."""
+    """The receipt of a renewal, or of a first payment of which the order's receipt does not tell;
+    by its payment intent."""
     with reading() as session:
+        receipt = session.scalar(
+            select(OutboxMessage).where(
+                OutboxMessage.kind == "receipt", OutboxMessage.key == message.order_id
+            )
+        )
         paid = session.scalars(select(Payment).where(Payment.payment_intent == message.key)).one()
         row = session.scalar(
             select(Subscription).where(
                 Subscription.checkout_attempt_id == paid.attempt_id, Subscription.part == paid.part
             )
         )
+    if paid.role == "settles" and receipt:
+        if receipt.state == "new":
+            raise outbox.Unreachable("the order's receipt goes first, and may tell of it")
+        if message.key in (receipt.result or {}).get("payments", ()):
+            return {"not_sent": "the order's receipt tells of it"}
     title = row.title if row else "your subscription"
-    about = {"title": title, "amount": display(paid.amount, paid.currency), "method": paid.method}
-    until = _day(row.period_end) if row else None
-    return _send(message, f"Your receipt for {title}", "renewed", until=until, **about)
+    about = {
+        "title": title,
+        "amount": display(paid.amount, paid.currency),
+        "method": paid.method,
+        "until": _day(row.period_end) if row else None,
+        "goes_on": row is not None and row.status in plan_rows.BEGUN and row.cancel_at is None,
+    }
+    return _send(message, f"Your receipt for {title}", "renewed", **about)
 
 
 @outbox.handles("past_due")
@@ -78,21 +103,26 @@ def tell_past_due(message: OutboxMessage) -> outbox.Result:
         rows = session.scalars(
             select(Subscription).where(Subscription.latest_invoice == message.key)
         ).all()
-    owing = [row for row in rows if row.pay_url]
+    owing = [row for row in rows if row.pay_url and row.status not in plan_rows.ENDED]
     if not owing:
         return {"not_sent": "it is paid by now"}
     titles = ", ".join(row.title for row in owing)
     amount = display(sum(row.price for row in owing), owing[0].currency)
     subject = f"The payment for {titles} did not go through"
-    pay_at = owing[0].pay_url
-    return _send(message, subject, "past_due", title=titles, amount=amount, pay_at=pay_at)
+    about = {"title": titles, "amount": amount, "pay_at": owing[0].pay_url}
+    is_first = owing[0].status == "incomplete"
+    return _send(message, subject, "past_due", is_first=is_first, **about)
 
 
 @outbox.handles("subscription_ended")
 def tell_end(message: OutboxMessage) -> outbox.Result:
-    """A subscription is over: nothing more is charged."""
-    title = _title(message)
-    return _send(message, f"{title} has ended", "subscription_ended", title=title)
+    """A subscription is over: nothing more is charged. A line whose first payment was never made
+    is told of by itself, and not again by the end of its subscription."""
+    title, begun = _title(message), _had_begun(message)
+    if not begun and not message.payload.get("part"):
+        return {"not_sent": "its line tells it, if its order was ever confirmed"}
+    subject = f"{title} has ended" if begun else f"{title} has not begun"
+    return _send(message, subject, "subscription_ended", title=title, begun=begun)
 
 
 @outbox.handles("not_started")
@@ -100,6 +130,21 @@ def tell_not_started(message: OutboxMessage) -> outbox.Result:
     """The rest is paid, but no card was ever saved for a line that recurs."""
     title = _title(message)
     return _send(message, f"{title} has not started", "not_started", title=title)
+
+
+def _had_begun(message: OutboxMessage) -> bool:
+    """Whether anything of what has ended was ever paid for, or on trial."""
+    with reading() as session:
+        part = message.payload.get("part")
+        named = OrderItem.sku == part
+        if not part:
+            named = OrderItem.sku.in_(
+                select(Subscription.part).where(Subscription.stripe_id == message.key)
+            )
+        states = session.scalars(
+            select(OrderItem.state).where(OrderItem.order_id == message.order_id, named)
+        ).all()
+    return LineState.ACTIVE in states
 
 
 def _title(message: OutboxMessage) -> str:
@@ -118,22 +163,22 @@ def _title(message: OutboxMessage) -> str:
 
 
 def _send(message: OutboxMessage, subject: str, template: str, **about: object) -> outbox.Result:
+    """To whoever ordered it. A first payment may fail before its order is made, where the strategy
+    makes none without money: then the address is that of the checkout."""
     with reading() as session:
         order = session.scalar(select(Order).where(Order.id == message.order_id))
-    if order is None or not order.email:
-        return {"not_sent": "there is no order with an address"}
-    mail_ = receipts.addressed(message, order.email, subject)
-    link = current_app.extensions["settings"].public_origin + links.path(order)
-    about |= {"number": orders.number(order), "link": link, "shop": shop.IDENTITY}
+        attempt = session.get(CheckoutAttempt, message.order_id)
+    email = order.email if order else attempt and attempt.email
+    if not email:
+        return {"not_sent": "the person is forgotten"}
+    mail_ = receipts.addressed(message, email, subject)
+    origin = current_app.extensions["settings"].public_origin
+    link = origin + (links.path(order) if order else f"/orders/{message.order_id}")
+    number = orders.number(order) if order else None
+    about |= {"number": number, "link": link, "shop": shop.IDENTITY}
     mail_.set_content(render_template(f"email/{template}.txt", **about))
     return mail.send(mail_)
 
 
 def _day(moment: datetime | None) -> str | None:
     return f"{moment.day} {moment:%B %Y}" if moment else None
-
-
-def describe(row: Subscription) -> str:
-    """``€12.00 every month``."""
-    plan = {"interval": row.interval, "count": row.interval_count}
-    return f"{display(row.price, row.currency)} {plans.every(plan)}"

@@ -11,7 +11,7 @@ from domain.facts import News
 from extensions import atomic, reading
 from gateway import current_gateway
 from models import AuditEntry, Subscription
-from services import settle
+from services import history, plan_rows, settle
 from services.causes import Cause
 from services.plan_rows import BEGUN, ENDED
 
@@ -50,7 +50,27 @@ def resume(order_id: str, row_id: int, cause: Cause) -> Subscription:
     return _noted(row, cause, "goes on")
 
 
+def refresh(order_id: str, cause: Cause) -> bool:
+    """Settle what Stripe says of the subscriptions of an order and of their newest invoices; says
+    whether that was news. Raises the Stripe errors."""
+    changed = False
+    for stripe_id in dict.fromkeys(row.stripe_id for row in plan_rows.of_order(order_id)):
+        changed |= _settled(order_id, cause, "subscription", stripe_id)
+    for invoice in dict.fromkeys(row.latest_invoice for row in plan_rows.of_order(order_id)):
+        changed |= bool(invoice) and _settled(order_id, cause, "invoice", invoice or "")
+    return changed
+
+
+def _settled(order_id: str, cause: Cause, kind: str, stripe_id: str) -> bool:
+    """Read one object afresh and settle what it says; says whether that was news."""
+    read = News("", kind, stripe_id, reads=(kind, stripe_id))
+    settled = settle.settle(order_id, cause, news=read)
+    return settled is not None and settled.changed
+
+
 def _row(order_id: str, row_id: int) -> Subscription:
+    if row_id >= 2**31:  # no database has such a row
+        raise NotFound("There is no such subscription.")
     with reading() as session:
         row = session.get(Subscription, row_id)
     if row is None or row.checkout_attempt_id != order_id:
@@ -61,10 +81,10 @@ def _row(order_id: str, row_id: int) -> Subscription:
 def _noted(row: Subscription, cause: Cause, did: str) -> Subscription:
     """Settle what Stripe says of it now, and write down who asked."""
     assert row.checkout_attempt_id is not None
-    reads = News("", "subscription", row.stripe_id, reads=("subscription", row.stripe_id))
-    settle.settle(row.checkout_attempt_id, cause, news=reads)
-    if cause.actor:
-        with atomic() as session:
+    _settled(row.checkout_attempt_id, cause, "subscription", row.stripe_id)
+    with atomic() as session:
+        history.noted(row.checkout_attempt_id, "plan", cause, f"{row.title}: {did}")
+        if cause.actor:
             session.add(
                 AuditEntry(
                     at=now(),

@@ -13,14 +13,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from domain import facts as known
+from domain import plans
 from domain.clock import now
 from domain.facts import LegState
 from domain.strategies import STRATEGIES, Moment
 from domain.transitions import Effect
 from extensions import atomic, db, reading
-from gateway import current_gateway
+from gateway import current_gateway, doors, facts
 from models import CheckoutAttempt, StripeLeg
-from services import attempts, desk, inbox, outbox, settings, settle
+from services import attempts, desk, inbox, legs, outbox, settings, settle, stock
 from storm.world import MIXED, World
 
 
@@ -80,15 +81,21 @@ def dedupe_in_memory(world: World) -> Iterator[None]:
 @contextmanager
 def receipt_per_event(world: World) -> Iterator[None]:
     """The receipt is owed for the event that money was charged, or that nothing was to be paid,
-    and not for the order that was."""
-    effects = {**desk.EFFECTS, Effect.SEND_RECEIPT: lambda of: None}
+    and not for the order that was. Where something recurs, the money comes through an invoice that
+    has several events of its own, and all is as it was."""
+
+    def owe_for_plans(of: desk.Desk) -> None:
+        if of.recurring:
+            of.send_receipt()
+
+    effects = {**desk.EFFECTS, Effect.SEND_RECEIPT: owe_for_plans}
     mark = settle._mark_applied
 
     def marked(news: Any, attempt_id: str) -> None:
         mark(news, attempt_id)
         db.session.flush()
         order = attempts.order_of(attempt_id)
-        if order is None or order.paid_at is None:
+        if order is None or order.paid_at is None or any(item.plan for item in order.items):
             return
         kind = known.PaymentSucceeded if order.total else known.LegEnded
         told = {fact.payment_intent for fact in news.facts if isinstance(fact, kind)}
@@ -198,6 +205,112 @@ def receipt_after_the_commit(world: World) -> Iterator[None]:
         yield
 
 
+# -- what recurs
+
+
+@contextmanager
+def subscribed_before_the_rest_is_paid(world: World) -> Iterator[None]:
+    """A saved card begins its subscription at once. What hides it: mostly the rest is paid a moment
+    later, and then all of it looks right."""
+    owe = desk.Desk._owe_subscriptions
+
+    def owe_at_once(of: desk.Desk) -> None:
+        due, of.due = of.due, {part: due for part, due in of.due.items() if part != plans.ONCE}
+        try:
+            owe(of)
+        finally:
+            of.due = due
+
+    with _patched(desk.Desk, _owe_subscriptions=owe_at_once):
+        yield
+
+
+@contextmanager
+def subscribed_without_the_key(world: World) -> Iterator[None]:
+    """Each call for a subscription has a key of its own. What hides it: nothing, once an answer is
+    lost; the leg's row stands for one of the two, and nobody looks for the other."""
+    keys = itertools.count()
+    invoice = doors._LEGS[legs.PAYS_FIRST]
+
+    def opened(gateway: Any, wish: Any, key: str, **how: Any) -> Any:
+        return invoice.open(gateway, wish, f"{key}:{next(keys)}", **how)
+
+    with _patched(doors, _LEGS={**doors._LEGS, legs.PAYS_FIRST: invoice._replace(open=opened)}):
+        yield
+
+
+@contextmanager
+def first_invoice_taken_for_a_renewal(world: World) -> Iterator[None]:
+    """Whatever an invoice takes renews. What hides it: of a session only that its own event may
+    tell of the same payment first."""
+    read = facts.of_invoice
+
+    def renewing(*invoice: Any) -> tuple[known.Fact, ...]:
+        return tuple(
+            replace(fact, renews=True) if isinstance(fact, known.PaymentSucceeded) else fact
+            for fact in read(*invoice)
+        )
+
+    with _patched(facts, of_invoice=renewing):
+        yield
+
+
+@contextmanager
+def second_subscription_goes_on(world: World) -> Iterator[None]:
+    """What was paid twice is refunded, and renews. What hides it: the books are right, until it
+    renews for the first time."""
+    with _patched(desk.Desk, _owe_end=lambda of, subscription_id: None):
+        yield
+
+
+@contextmanager
+def sold_with_the_order(world: World) -> Iterator[None]:
+    """A confirmed order sells all of its lines, also those whose first payment is still open. What
+    hides it: mostly that payment is made."""
+
+    def sell_all(of: desk.Desk) -> None:
+        of.attempt.hold = "sold"
+        of.stock_moves += [(stock.sell, line) for line in of.attempt.lines]
+
+    real = desk.Desk._settle_lines
+
+    def settle_lines(of: desk.Desk) -> None:
+        before = list(of.stock_moves)
+        real(of)
+        of.stock_moves = before
+
+    effects = {**desk.EFFECTS, Effect.SELL_STOCK: sell_all}
+    with (
+        _patched(desk, EFFECTS=effects),
+        _patched(desk.Desk, _settle_lines=settle_lines),
+    ):
+        yield
+
+
+@contextmanager
+def card_given_up_with_the_money_paid(world: World) -> Iterator[None]:
+    """Whoever gives up a checkout closes all its doors, although the money turns out to be paid.
+    What hides it: the line ends as if its card had never been saved, and all sums are right."""
+    with _patched(settle, _is_money=lambda fact: False):
+        yield
+
+
+@contextmanager
+def first_invoice_left_payable(world: World) -> Iterator[None]:
+    """Giving up an unpaid first invoice writes down that it ended, and does not void it (against
+    R5). What hides it: nothing on our side; only Stripe knows."""
+    invoice = doors._LEGS[legs.PAYS_FIRST]
+
+    def closed(gateway: Any, stripe_id: str, why: str) -> tuple[known.Fact, ...]:
+        told = invoice.read(gateway, stripe_id)
+        if any(isinstance(fact, known.LegSeen) for fact in told):
+            return (known.LegEnded(stripe_id, LegState.EXPIRED),)
+        return told
+
+    with _patched(doors, _LEGS={**doors._LEGS, legs.PAYS_FIRST: invoice._replace(close=closed)}):
+        yield
+
+
 def _live(attempt_id: str, seen: settle.Look) -> list[StripeLeg]:
     """The open legs, noted as if Stripe had been asked about them."""
     with reading():
@@ -236,5 +349,14 @@ BUGS: dict[str, Planted] = {
     "strategy read from settings": Planted(strategy_from_settings, ("strategy",)),
     "receipt outside the transaction": Planted(
         receipt_after_the_commit, ("receipts",), "order_first"
+    ),
+    "subscribed before the rest is paid": Planted(subscribed_before_the_rest_is_paid, ("never",)),
+    "subscribed without the key": Planted(subscribed_without_the_key, ("never", "plans")),
+    "first invoice taken for a renewal": Planted(first_invoice_taken_for_a_renewal, ("money",)),
+    "second subscription goes on": Planted(second_subscription_goes_on, ("plans",)),
+    "line sold with the order": Planted(sold_with_the_order, ("stock",)),
+    "card given up with the money paid": Planted(card_given_up_with_the_money_paid, ("never",)),
+    "first invoice left payable": Planted(
+        first_invoice_left_payable, ("never", "retry", "plans", "money")
     ),
 }

@@ -25,6 +25,7 @@ from storm.stage import Actor, Dangers
 from storm.world import HOLD_S, World, rollout
 
 STORM = Dangers(crash_pct=1.0, stall_pct=0.5, longest_stall_s=400)
+NIGHT = Dangers(crash_pct=0.5, stall_pct=0.2, longest_stall_s=400)
 CALM = Dangers()
 ARRIVE_WITHIN_S = 900.0
 SWEEP_S, SYNC_S = 30.0, 120.0  # the shop's own periods
@@ -303,6 +304,41 @@ class Cast:
             hours, act = self.rng.choice(LATER if bought else (*LATER, FORGOTTEN))
             call = partial(act, self, self.shoppers[name], order)
             self.stage.enter(name, call, after_s=self.rng.uniform(*hours) * HOUR_S)
+        self._see_to_plans()
+
+    def _see_to_plans(self) -> None:
+        """Some pay the first invoice of a line after all, some change what they subscribed to."""
+        owing = self.world.rows(
+            "SELECT a.id, a.shopper_id, l.stripe_id FROM checkout_attempts a"
+            " JOIN stripe_legs l ON l.attempt_id = a.id"
+            " WHERE l.kind = 'invoice' AND l.state = 'open' ORDER BY l.id"
+        )
+        for order, name, invoice in self.rng.sample(owing, len(owing) // 2):
+            page = page_at(order, invoice)
+            press = partial(self.shoppers[name].press, invoice, GOOD, page)
+            self.deeds["first invoices paid next day"] += 1
+            self.stage.enter(name, press, after_s=self.rng.uniform(1, 24) * HOUR_S)
+        plans = self.world.rows(
+            "SELECT s.id, a.id, a.shopper_id FROM subscriptions s"
+            " JOIN checkout_attempts a ON a.id = s.checkout_attempt_id ORDER BY s.id"
+        )
+        for row, order, name in self.rng.sample(plans, len(plans) // 3):
+            if name in self.shoppers:
+                change = partial(self.shoppers[name].change_plan, order, row)
+                self.stage.enter(name, change, after_s=self.rng.uniform(1, 27) * HOUR_S)
+
+    def night_falls(self) -> None:
+        """Processes die in the night as well, news is lost, and banks refuse a renewal or two."""
+        self.stage.dangers = NIGHT
+        chaos = self.world.sandbox.chaos
+        chaos.update(self.rng.choice(NIGHTS))
+        chaos.decline_renewals = self.rng.choice((0, 1, 2, 5))
+        chaos.after_retries = self.rng.choice(("cancel", "unpaid", "past_due"))
+
+    def day_breaks(self) -> None:
+        self.stage.dangers = CALM
+        self.stage.end_stalls(5.0)
+        self.world.sandbox.chaos.clear()
 
     def weeks_later(self, known: set[str]) -> None:
         """Money for orders, of those ``known``, that the shop has forgotten altogether."""
@@ -322,7 +358,7 @@ class Cast:
 
     def _pay_past_the_shop(self, shopper: Shopper, order: str, *, by_twin: bool = False) -> None:
         self.deeds["paid next day"] += 1
-        page = page_at(order, self.world.sandbox.opened[order][-1])
+        page = page_at(order, self.world.sandbox.doors(order)[-1])
         for sku, missing in self.world.rows(
             "SELECT p.sku, json_extract(line.value, '$.quantity') - COALESCE(i.quantity, 0)"
             " FROM checkout_attempts a, json_each(a.snapshot, '$.lines') line"
@@ -352,6 +388,12 @@ def _change(**wishes: Any) -> settings.Choices:
     return settings.change("boss", "a try", **wishes)
 
 
+NIGHTS: tuple[dict[str, Any], ...] = (
+    {},
+    {"drop_pct": 60.0},
+    {"duplicate": 1, "reorder": True},
+    {"effect_then_cut": {"pct": 10}},
+)
 WEATHER: dict[str, dict[str, Any]] = {
     "sunshine": {},
     "errors": {"error_500": {"pct": 20}},

@@ -14,11 +14,14 @@ from typing import Any
 
 from services import check
 from storm.cast import Cast
-from storm.watch import LIVE, PAID, attempt_of
-from storm.world import ON_SALE, World
+from storm.watch import LIVE, PAID, RUNNING, attempt_of
+from storm.world import ON_SALE, PLANS, World
 
+SKUS = {sku.title(): sku for sku in PLANS}  # by title
+HELD_LINES = ("pending", "past_due")
 HOLDS = {"open": "held", "settled": "sold", "closed": "released"}
-MAY_WAIT = ("amount_mismatch", "late_payment", "unmatched_payment")  # for a person; the rest not
+# For a person; the rest not.
+MAY_WAIT = ("amount_mismatch", "late_payment", "unmatched_payment", "owner_mismatch")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,37 @@ class Then:
     lines_out: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Money that Stripe took for an attempt, in minor units."""
+
+    order: str
+    amount: int
+    currency: str
+    invoice: str  # which it paid, if any
+    renews: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Sold:
+    """What an attempt was to sell."""
+
+    state: str
+    ui: str
+    shipping: int
+    lines: list[dict[str, Any]]
+
+    @property
+    def plans(self) -> list[dict[str, Any]]:
+        return [line for line in self.lines if line.get("plan")]
+
+
+def first_amount(line: dict[str, Any]) -> int:
+    """What is due at once for a line that recurs, in minor units."""
+    is_free = line["plan"]["trial_days"] > 0
+    return 0 if is_free else int(line["unit_amount"] * line["quantity"])
+
+
 class Proof:
     """Questions to one storm; each answers with what is broken."""
 
@@ -53,11 +87,15 @@ class Proof:
         self.world, self.cast = world, cast
         self.rows = world.rows
         ledger = world.sandbox.ledger()
-        self.taken = {
-            p["id"]: p
-            for p in ledger["payments"]
-            if p["status"] == "succeeded" and "checkout_attempt_id" in p["metadata"]
-        }
+        self.box = world.sandbox
+        self.taken: dict[str, Taken] = {}
+        for intent in self.box.store.objects["payment_intent"].values():
+            order, invoice = self.box.money_of(intent)
+            if intent["status"] == "succeeded" and order:
+                bill = self.box.store.objects["invoice"].get(invoice, {})
+                renews = bill.get("billing_reason", "subscription_create") != "subscription_create"
+                money = intent["amount_received"], intent["currency"]
+                self.taken[intent["id"]] = Taken(order, *money, invoice, renews)
         self.given_back: Counter[str] = Counter()
         for refund in ledger["refunds"]:
             if refund["status"] == "succeeded":
@@ -68,12 +106,21 @@ class Proof:
         self.paid_by_stray = {
             p["id"] for p in ledger["payments"] if world.sandbox.strays & {p["id"], p["session"]}
         }
-        self.settled_by = {
-            intent: (attempt, amount, currency)
-            for intent, attempt, amount, currency in self.rows(
-                "SELECT payment_intent, attempt_id, amount, currency FROM payments"
-                " WHERE role = 'settles'"
+        self.booked = {
+            row[0]: row[1:]
+            for row in self.rows(
+                "SELECT payment_intent, role, attempt_id, amount, currency, part FROM payments"
             )
+        }
+        self.sold: dict[str, Sold] = {}
+        for order, state, ui, shipping, lines in self.rows(
+            "SELECT id, state, payment_ui, shipping, json_extract(snapshot, '$.lines')"
+            " FROM checkout_attempts"
+        ):
+            self.sold[order] = Sold(state, ui, shipping, _json(lines))
+        self.line_states: dict[tuple[str, str], str] = {
+            (order, sku): state
+            for order, sku, state in self.rows("SELECT order_id, sku, state FROM order_items")
         }
         self.orders = {
             row[0]: row for row in self.rows("SELECT id, status, total, currency FROM orders")
@@ -98,19 +145,26 @@ class Proof:
         ``since_s`` (seconds since 1970) is applied or carried out."""
         found = []
         states = dict(self.rows("SELECT id, state FROM checkout_attempts"))
-        for id, intent in self.taken.items():
-            order = intent["metadata"]["checkout_attempt_id"]
+        for id, money in self.taken.items():
             waits = id in self.open_exceptions
-            if id in decided and not waits and states.get(order) == "open":
-                found.append(Violation("liveness", order, f"{id} is paid, still pending"))
-        legs: defaultdict[str, list[str]] = defaultdict(list)
+            if id in decided and not waits and states.get(money.order) == "open":
+                found.append(Violation("liveness", money.order, f"{id} is paid, still pending"))
+        for order, sku, state, invoice in self.rows(
+            "SELECT i.order_id, i.sku, i.state, l.stripe_id FROM order_items i"
+            " JOIN stripe_legs l ON l.attempt_id = i.order_id AND l.part = i.sku"
+            " JOIN checkout_attempts a ON a.id = i.order_id"
+            " WHERE i.state IN ('pending', 'past_due') AND a.state = 'settled'"
+        ):
+            if invoice in decided:
+                found.append(Violation("liveness", order, f"{sku}: {invoice} decided, is {state}"))
+        legs: defaultdict[str, list[str | None]] = defaultdict(list)
         for order, page in self.rows(
             "SELECT a.id, l.stripe_id FROM checkout_attempts a JOIN stripe_legs l"
             " ON l.attempt_id = a.id WHERE a.state = 'open'"
         ):
             legs[order].append(page)
         found += [
-            Violation("liveness", order, f"{', '.join(pages)} ended, still pending")
+            Violation("liveness", order, f"{', '.join(map(str, pages))} ended, still pending")
             for order, pages in legs.items()
             if decided.issuperset(pages) and not self.open_exceptions.keys() & set(pages)
         ]
@@ -139,6 +193,8 @@ class Proof:
             *self._every_order_has_its_payment(),
             *self._nobody_paid_in_vain(),
             *self._nothing_was_given_for_nothing(),
+            *self._plans_run_as_their_lines_say(),
+            *self._each_invoice_is_one_payment(),
             *self._stock_adds_up(),
             *self._one_receipt_each(),
             *self._lines_are_in_one_place(),
@@ -165,49 +221,119 @@ class Proof:
                 "SELECT order_id FROM exceptions WHERE type = 'amount_mismatch'"
             )
         }
+        now = datetime.fromtimestamp(self.world.clock.seconds, UTC).replace(tzinfo=None)
         return [
             Violation("liveness", order, f"{status} long after its deadline, leg {leg}")
             for order, status, leg in self.rows(
                 "SELECT a.id, a.status, l.state FROM checkout_attempts a"
                 " JOIN stripe_legs l ON l.attempt_id = a.id"
-                f" WHERE a.state = 'open' OR l.state IN {LIVE}"
+                " WHERE (a.state = 'open' AND a.deadline < ?)"
+                f" OR (l.state IN {LIVE} AND l.deadline < ?)",
+                *(str(now), str(now)),
             )
             if order not in waiting
         ]
 
     def _every_payment_has_its_order(self) -> list[Violation]:
-        """It settles exactly one confirmed order, or went back to the cent, or is an exception."""
+        """It settles exactly one confirmed order or renews one subscription, or went back to the
+        cent, or is an exception."""
         found = []
-        for id, intent in self.taken.items():
-            amount, order = intent["amount_received"], intent["metadata"]["checkout_attempt_id"]
-            by = self.settled_by.get(id)
-            settles = (
+        for id, money in self.taken.items():
+            by = self.booked.get(id)
+            role = "renewal" if money.renews else "settles"
+            counts = (
                 by is not None
-                and by == (order, amount, intent["currency"])
-                and self.orders.get(by[0], (0, ""))[1] in PAID
+                and by[:4] == (role, money.order, money.amount, money.currency)
+                and (money.renews or self.orders.get(money.order, (0, ""))[1] in PAID)
             )
-            back = self.given_back[id] == amount
+            back = self.given_back[id] == money.amount
             waits = self.open_exceptions.get(id) in MAY_WAIT
-            if not (settles or back or waits):
-                found.append(
-                    Violation("money", order, f"{id} took {amount}; settles {by}, no exception")
-                )
-            if settles and self.given_back[id]:
-                found.append(Violation("money", order, f"{id} settles and was given back"))
+            if not (counts or back or waits):
+                what = f"{id} took {money.amount}, {role}; booked as {by}, no exception"
+                found.append(Violation("money", money.order, what))
+            if counts and self.given_back[id]:
+                found.append(Violation("money", money.order, f"{id} counts and was given back"))
         return found
 
     def _every_order_has_its_payment(self) -> list[Violation]:
+        """All of it, less the lines that are not paid for, or not yet."""
         paid_for: defaultdict[str, int] = defaultdict(int)
         found = []
-        for intent, (order, amount, _) in self.settled_by.items():
-            paid_for[order] += amount
+        for intent, (role, order, amount, _, part) in self.booked.items():
             if intent not in self.taken:
                 found.append(Violation("money", order, f"{intent} never took money at Stripe"))
+            if role != "settles":
+                continue
+            paid_for[order] += amount
+            if part and self.line_states.get((order, part)) != "active":
+                found.append(Violation("money", order, f"{part} is paid for, and not active"))
         for order, status, total, _ in self.orders.values():
-            if status in PAID and paid_for[order] != total:
-                found.append(Violation("money", order, f"costs {total}, paid {paid_for[order]}"))
+            lacks = sum(
+                first_amount(line)
+                for line in self.sold[order].plans
+                if self.line_states[order, line["sku"]] != "active"
+            )
+            if status in PAID and paid_for[order] != total - lacks:
+                costs = f"costs {total}, {lacks} of it unpaid lines"
+                found.append(Violation("money", order, f"{costs}; paid {paid_for[order]}"))
             if status not in PAID and paid_for[order]:
                 found.append(Violation("money", order, f"is {status}, paid {paid_for[order]}"))
+        return found
+
+    def _plans_run_as_their_lines_say(self) -> list[Violation]:
+        """A line has the one subscription at Stripe that its state names, or none; nothing runs for
+        anything else; and our own rows show what Stripe has."""
+        at_stripe: defaultdict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+        for one in self.box.store.objects["subscription"].values():
+            for title in self.box.titles_of(one):
+                at_stripe[attempt_of(one), SKUS[title]].append(one)
+        found = []
+        for (order, sku), all_of_it in at_stripe.items():
+            runs = [one for one in all_of_it if one["status"] in RUNNING]
+            waits = [one for one in all_of_it if one["status"] == "incomplete"]
+            sold = self.sold.get(order)
+            if sold is None or self._is_with_a_person(order, runs):
+                continue  # the shop has forgotten it: its money is an exception
+            state = self.line_states.get((order, sku), "none") if sold.state == "settled" else ""
+            most_run = 1 if state == "active" else 0
+            may_wait = 1 if state in HELD_LINES or sold.state == "open" else 0
+            if len(runs) > most_run or len(waits) > may_wait:
+                seen = ", ".join(f"{one['id']} {one['status']}" for one in (*runs, *waits))
+                what = f"{sku} of an attempt {sold.state}, line {state or 'none'}: {seen}"
+                found.append(Violation("plans", order, what))
+        for (order, sku), state in self.line_states.items():
+            if sku not in PLANS or self.sold[order].state != "settled":
+                continue
+            known = at_stripe[order, sku]
+            if not _is_so(state, known):
+                seen = ", ".join(f"{one['id']} {one['status']}" for one in known) or "none"
+                found.append(Violation("plans", order, f"{sku} is {state}; at Stripe: {seen}"))
+        for order, sku, id, status in self.rows(
+            "SELECT checkout_attempt_id, part, stripe_id, status FROM subscriptions"
+        ):
+            there = self.box.store.objects["subscription"][id]["status"]
+            if there != status:
+                found.append(Violation("plans", order, f"{sku}: {id} is {there}, here {status}"))
+        return found
+
+    def _is_with_a_person(self, order: str, runs: list[dict[str, Any]]) -> bool:
+        """Begun through a page that the shop did not open, its money an open exception."""
+        intents = [self.box.intent_of(one["latest_invoice"]) for one in runs]
+        return order in self.cast.strays and bool(self.open_exceptions.keys() & set(intents))
+
+    def _each_invoice_is_one_payment(self) -> list[Violation]:
+        """Each paid invoice of ours at Stripe, to the cent."""
+        booked: defaultdict[str, list[tuple[str, int]]] = defaultdict(list)
+        for invoice, intent, amount in self.rows(
+            "SELECT invoice, payment_intent, amount FROM payments WHERE invoice IS NOT NULL"
+        ):
+            booked[invoice].append((intent, amount))
+        found = []
+        for intent, money in self.taken.items():
+            is_known = intent in self.open_exceptions and intent not in self.booked
+            if money.invoice and booked[money.invoice] != [(intent, money.amount)] and not is_known:
+                what = f"{money.invoice} took {money.amount}, booked {booked[money.invoice]}"
+                found.append(Violation("money", money.order, what))
         return found
 
     def _nobody_paid_in_vain(self) -> list[Violation]:
@@ -217,7 +343,7 @@ class Proof:
         found = []
         for id, type_, order in self.rows("SELECT stripe_id, type, order_id FROM exceptions"):
             past_the_shop = id in self.paid_by_stray or (
-                type_ == "duplicate_payment" and order in self.cast.strays
+                type_ in ("duplicate_payment", "owner_mismatch") and order in self.cast.strays
             )
             if type_ != "amount_mismatch" and not past_the_shop:
                 what = f"{type_} of {id}: the shopper paid a page that we gave up"
@@ -229,13 +355,18 @@ class Proof:
         return found
 
     def _nothing_was_given_for_nothing(self) -> list[Violation]:
-        """An order that costs nothing is confirmed when a page of it was completed at Stripe; and
-        one page that the shop has opened is enough."""
+        """An order that costs nothing is confirmed when a page of it was completed at Stripe, or
+        its trial has begun; and one page that the shop has opened is enough."""
         box, found = self.world.sandbox, []
         completed = {
             id: attempt_of(session)
             for id, session in box.store.objects["checkout.session"].items()
             if session["payment_status"] == "no_payment_required"
+        }
+        completed |= {
+            one["id"]: attempt_of(one)
+            for one in box.store.objects["subscription"].values()
+            if box.begun_by_the_shop(one) and one["status"] != "incomplete_expired"
         }
         at_the_shop = {order for id, order in completed.items() if id not in box.strays}
         for order, status, total, _ in self.orders.values():
@@ -246,22 +377,23 @@ class Proof:
         return found
 
     def _stock_adds_up(self) -> list[Violation]:
+        """Line by line: what recurs is sold with its first payment, and not before."""
         units: defaultdict[str, Counter[str]] = defaultdict(Counter)
-        for state, lines in self.rows(
-            "SELECT state, json_extract(snapshot, '$.lines') FROM checkout_attempts"
-        ):
-            for line in _json(lines):
-                units[line["sku"]][state] += line["quantity"]
+        for order, sold in self.sold.items():
+            for line in sold.lines:
+                where = {"open": "held", "settled": "sold", "closed": "free"}[sold.state]
+                if sold.state == "settled" and line.get("plan"):
+                    state = self.line_states.get((order, line["sku"]), "none")
+                    where = "held" if state in HELD_LINES else "free"
+                    where = "sold" if state == "active" else where
+                units[line["sku"]][where] += line["quantity"]
         initial, found = dict(ON_SALE), []
-        for sku, on_hand, held, sold in self.rows("SELECT sku, on_hand, held, sold FROM products"):
-            bought, out = units[sku]["settled"], units[sku]["open"]
-            if (on_hand, held, sold) != (initial[sku] - bought, out, bought):
-                shelf = f"on hand {on_hand}, held {held}, sold {sold}"
-                found.append(
-                    Violation(
-                        "stock", sku, f"{shelf}; of {initial[sku]} {bought} bought, {out} out"
-                    )
-                )
+        for sku, on_hand, held, sold_ in self.rows("SELECT sku, on_hand, held, sold FROM products"):
+            bought, out = units[sku]["sold"], units[sku]["held"]
+            if (on_hand, held, sold_) != (initial[sku] - bought, out, bought):
+                shelf = f"on hand {on_hand}, held {held}, sold {sold_}"
+                what = f"{shelf}; of {initial[sku]} {bought} bought, {out} out"
+                found.append(Violation("stock", sku, what))
             if bought > initial[sku]:
                 found.append(Violation("stock", sku, f"oversold: {bought} of {initial[sku]}"))
         return found
@@ -337,7 +469,7 @@ class Proof:
             for tx, order in self.rows(
                 "SELECT MIN(l.tx), l.attempt_id FROM storm_legs l JOIN checkout_attempts a"
                 " ON a.id = l.attempt_id WHERE a.total = 0 AND l.state = 'complete'"
-                " GROUP BY l.attempt_id"
+                " AND l.kind <> 'setup_intent' GROUP BY l.attempt_id"
             )
         }
         returned, born, found = self._returns(), set(), []
@@ -362,10 +494,16 @@ class Proof:
                 found.append(Violation("strategy", order, f"{strategy}: born before its time"))
             if is_paid and provisional:
                 found.append(Violation("strategy", order, "provisional, though its money was seen"))
+        anew = {
+            order
+            for (order,) in self.rows(
+                "SELECT order_id FROM order_events WHERE detail LIKE 'made anew%'"
+            )
+        }
         for order, written in self.then.items():
             then = written[-1]
             is_due = then.state == "settled" or (
-                then.strategy == "order_first" and written[0].state == "open"
+                then.strategy == "order_first" and written[0].state == "open" and order not in anew
             )
             if is_due and order not in born:
                 found.append(Violation("strategy", order, f"{then.strategy}, {then.state}: unborn"))
@@ -395,8 +533,17 @@ class Proof:
             Violation("retry", order, f"{id} can still be paid")
             for order, pages in self.world.sandbox.opened.items()
             for id in pages
-            if self.world.sandbox.is_payable(id)
+            if self.world.sandbox.is_payable(id) and not self._is_yet_to_be_paid(order, id)
         ]
+
+    def _is_yet_to_be_paid(self, order: str, id: str) -> bool:
+        """A first invoice that was declined, within its 23 hours."""
+        waiting = self.rows(
+            "SELECT 1 FROM stripe_legs WHERE stripe_id = ? AND attempt_id = ? AND kind = 'invoice'"
+            " AND state = 'open'",
+            *(id, order),
+        )
+        return bool(waiting)
 
     def _returns(self) -> defaultdict[str, list[int]]:
         """When the shopper of each order came back from paying, by the transaction after it."""
@@ -442,19 +589,37 @@ class Proof:
 
 
 def decided(world: World) -> set[str]:
-    """Payments that succeeded or were canceled at Stripe, and sessions that expired there or were
-    completed with nothing to pay, by now."""
+    """Intents that succeeded or were canceled at Stripe, sessions that expired there or were
+    completed with nothing to pay, invoices that are paid or void, by now."""
     world.sandbox.tick()
     objects = world.sandbox.store.objects
-    return {
-        id
-        for id, intent in objects["payment_intent"].items()
-        if intent["status"] in ("succeeded", "canceled")
-    } | {
-        id
-        for id, session in objects["checkout.session"].items()
-        if session["status"] == "expired" or session["payment_status"] == "no_payment_required"
-    }
+    return (
+        {
+            id
+            for kind in ("payment_intent", "setup_intent")
+            for id, intent in objects[kind].items()
+            if intent["status"] in ("succeeded", "canceled")
+        }
+        | {
+            id
+            for id, session in objects["checkout.session"].items()
+            if session["status"] == "expired" or session["payment_status"] == "no_payment_required"
+        }
+        | {id for id, bill in objects["invoice"].items() if bill["status"] in ("paid", "void")}
+    )
+
+
+def _is_so(state: str, known: list[dict[str, Any]]) -> bool:
+    """Whether the subscriptions of a line at Stripe are what its state says."""
+    runs = [one for one in known if one["status"] in RUNNING]
+    waits = [one for one in known if one["status"] == "incomplete"]
+    if state == "active":
+        return len(runs) == 1 or (not runs and any(one["status"] == "canceled" for one in known))
+    if state in HELD_LINES:  # with nothing at Stripe there is nothing to wait for
+        return not runs and len(waits) == 1
+    if state == "not_started":
+        return not known
+    return not runs and not waits  # ended
 
 
 def _may_be_out(then: Then, came_back: bool) -> tuple[bool, ...]:

@@ -96,12 +96,14 @@ def _days_after(world: World, cast: Cast, *, weeks: bool) -> None:
     known = {id for (id,) in world.rows("SELECT id FROM checkout_attempts")}
     cast.set_pace(NIGHT_PACE)
     cast.next_day()
+    cast.night_falls()
     stage.run(until_s=stage.clock.seconds + 28 * HOUR_S)
     if weeks:
         cast.set_pace(WEEKS_PACE)
         stage.run(until_s=stage.clock.seconds + FORGOTTEN_AFTER_S)
         cast.weeks_later(known)
         stage.run(until_s=stage.clock.seconds + 2 * HOUR_S)
+    cast.day_breaks()
     _let_deadlines_pass(world, cast)
 
 
@@ -112,6 +114,15 @@ def _found_in(world: World) -> dict[str, int]:
         "attempts made anew": "SELECT COUNT(*) FROM order_events WHERE detail LIKE 'made anew%'",
         "late payments": "SELECT COUNT(*) FROM exceptions WHERE type = 'late_payment'",
         "provisional orders": "SELECT COUNT(*) FROM storm_births WHERE provisional",
+        "renewals": "SELECT COUNT(*) FROM payments WHERE role = 'renewal'",
+        "first invoices paid": "SELECT COUNT(*) FROM stripe_legs WHERE kind = 'invoice'"
+        " AND state = 'complete'",
+        "lines active": "SELECT COUNT(*) FROM order_items i WHERE state = 'active'"
+        " AND EXISTS (SELECT 1 FROM subscriptions s WHERE s.checkout_attempt_id = i.order_id"
+        " AND s.part = i.sku)",
+        "lines past due": "SELECT COUNT(*) FROM order_items WHERE state = 'past_due'",
+        "lines ended": "SELECT COUNT(*) FROM order_items WHERE state = 'ended'",
+        "lines not started": "SELECT COUNT(*) FROM order_items WHERE state = 'not_started'",
     }
     return {name: world.rows(query)[0][0] for name, query in asked.items()}
 

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from domain.errors import EmptyCart, OutOfStock, ShopError, StripeError
-from services import cart, checkout, orders, status_page
+from domain.errors import EmptyCart, OutOfStock, PlansDoNotMix, ShopError, StripeError
+from services import cart, checkout, orders, status_page, subscriptions
+from services.causes import SHOPPER
 from services.checkout import PayPage
 from storm.books import Answer
-from storm.watch import attempt_of
-from storm.world import GIFT, HOLD_S, SHELF, TTL_MINUTES
+from storm.watch import RUNNING, attempt_of
+from storm.world import GIFT, HOLD_S, PLANS, SHELF, TTL_MINUTES
 
 if TYPE_CHECKING:
     from storm.cast import Cast
 
 GOOD, DECLINED, ASKS = "4242424242424242", "4000000000000002", "4000002500003155"
+ALWAYS_ASKS, CANNOT_BE_CHARGED = "4000002760003184", "4000000000000341"
+WAYS_TO_PAY = ("hosted", "hosted", "embedded", "elements", "elements", "elements")
 STRANGER = "a stranger"
 
 
@@ -49,14 +54,22 @@ class Shopper:
         return self.cast.ask(f"{self.name}'s request", call)
 
     def fill_basket(self) -> None:
-        self.way = self.rng.choice(("hosted", "hosted", "hosted", "embedded", "elements"))
+        """With things bought once, with what recurs, or with both."""
+        self.way = self.rng.choice(WAYS_TO_PAY)
+        kind = self.rng.choice(("once", "once", "once", "plan", "plan", "both", "both", "both"))
         if self.rng.random() < 0.08:
             self.delivery = "pickup"
             self.put(GIFT[0], 1)
-            return
+            if kind == "once":
+                return
         self.delivery = self.rng.choice(("standard", "standard", "express", "pickup"))
-        for _ in range(self.rng.choice((1, 1, 1, 2))):
-            self.put(self.rng.choice(SHELF)[0], self.rng.choice((1, 1, 2)))
+        if kind != "plan":
+            for _ in range(self.rng.choice((1, 1, 1, 2))):
+                self.put(self.rng.choice(SHELF)[0], self.rng.choice((1, 1, 2)))
+        if kind != "once":
+            self.put(self.rng.choice(list(PLANS)), self.rng.choice((1, 1, 1, 2)))
+            if self.rng.random() < 0.15:
+                self.put(self.rng.choice(list(PLANS)), 1)
 
     def put(self, sku: str, units: int) -> None:
         answer = self.ask(
@@ -101,6 +114,8 @@ class Shopper:
                 return page
             if isinstance(answer.refusal, OutOfStock):
                 self.take_out(answer.refusal.sku)
+            elif isinstance(answer.refusal, PlansDoNotMix):
+                self.take_out(self.rng.choice([sku for sku in PLANS if sku in self.basket()]))
             elif self.gives_up(answer.refusal):
                 break
             self.think(30)
@@ -142,14 +157,38 @@ class Shopper:
             return True
         return bool(why) and not isinstance(why, StripeError) and self.rng.random() < 0.5
 
+    def basket(self) -> list[str]:
+        return [
+            sku
+            for (sku,) in self.world.rows(
+                "SELECT p.sku FROM cart_items i JOIN carts c ON c.id = i.cart_id"
+                " JOIN products p ON p.id = i.product_id WHERE c.shopper_id = ? ORDER BY p.id",
+                self.id,
+            )
+        ]
+
     def pay(self, page: PayPage, card: str) -> str:
+        """Press the button: on a page of the shop's own that first saves the card, and then pays
+        with it, unless the bank has more to say. Returns Stripe's word for how it went."""
+        outcome = "closed"
+        for id in doors_of(page):
+            outcome = self.press(id, card, page)
+            if outcome not in ("paid", "saved", "processing"):
+                break
+            if id.startswith("seti_"):
+                self.stage.pause(self.rng.expovariate(1 / 2))
+        return outcome
+
+    def press(self, id: str, card: str, page: PayPage) -> str:
+        """One of the doors of a page, or a first invoice of its order."""
         mood = self.rng.choice(("", "", "", "", "lost", "late", "twice", "shuffled"))
         mood = mood if self.cast.is_storming else ""
-        box, id = self.world.sandbox, id_of(page)
-        if card == "wrong_amount" and not box.page(id).get("amount_total", 1):
+        box = self.world.sandbox
+        asks = box.page(id)
+        if card == "wrong_amount" and not asks.get("amount_total", asks.get("amount")):
             card = GOOD  # nothing cannot be too little
-        told = (box.pay if page.session_id else box.confirm)(id, card, webhooks=mood)
-        outcome: str = told["outcome"]
+        act = box.pay if id.startswith(("cs_", "in_")) else box.confirm
+        outcome: str = act(id, card, webhooks=mood)["outcome"]
         self.stage.tell(f"pays {id} of order {page.attempt_id}: {outcome} {mood}")
         self.cast.stir()
         return outcome
@@ -208,7 +247,13 @@ class Shopper:
         if page is None:
             return
         self.think(20)
-        ways, weights = zip(*WAYS.items(), strict=True)
+        saves_card, *pays = (id.startswith("seti_") for id in doors_of(page))
+        recurs = saves_card or self.world.sandbox.page(id_of(page)).get("mode") == "subscription"
+        known = WAYS
+        if recurs and self.rng.random() < 0.75:
+            known = WAYS_TO_SAVE if saves_card else WAYS_WITH_PLANS
+            known = known | (WAYS_TO_SAVE_AND_PAY if pays else {})
+        ways, weights = zip(*known.items(), strict=True)
         self.rng.choices(ways, weights)[0](self, page)
 
     def pay_at_once(self, page: PayPage) -> None:
@@ -301,14 +346,26 @@ class Shopper:
             self.pay_at_once(answer.value)
 
     def answer_the_bank(self, page: PayPage) -> None:
-        if self.pay(page, ASKS) != "asks":
-            return
-        self.think(30)
-        ok = self.rng.random() < 0.7
-        told = self.world.sandbox.authenticate(id_of(page), ok=ok)
-        self.stage.tell(f"answers the bank for {id_of(page)}: {told['outcome']}")
-        self.cast.stir()
+        """At each door; with some cards once more when the first invoice is collected."""
+        card = self.rng.choice((ASKS, ALWAYS_ASKS))
+        for id in doors_of(page):
+            outcome = self.press(id, card, page)
+            if outcome == "asks":
+                self.think(30)
+                outcome = self.answer(id)
+            if outcome not in ("paid", "saved"):
+                return
         self.come_back(page)
+        if card == ALWAYS_ASKS:
+            self.see_to_first_invoices(page)
+
+    def answer(self, id: str) -> str:
+        """The bank's question, mostly as it should be."""
+        told = self.world.sandbox.authenticate(id, ok=self.rng.random() < 0.7)
+        outcome: str = told["outcome"]
+        self.stage.tell(f"answers the bank for {id}: {outcome}")
+        self.cast.stir()
+        return outcome
 
     def pay_by_debit(self, page: PayPage) -> None:
         """And buy something else meanwhile, or try again when it bounced."""
@@ -323,6 +380,139 @@ class Shopper:
     def pay_too_little(self, page: PayPage) -> None:
         self.pay(page, "wrong_amount")
         self.come_back(page)
+
+    # -- what recurs
+
+    def pay_money_first(self, page: PayPage) -> None:
+        """The other way round than the page does it, with time in between."""
+        for id in reversed(doors_of(page)):
+            self.press(id, GOOD, page)
+            self.think(30)
+        self.come_back(page)
+
+    def save_the_card_only(self, page: PayPage) -> None:
+        """And see to the rest later, in another tab, or give it up."""
+        first, *rest = doors_of(page)
+        self.press(first, self.rng.choice((GOOD, GOOD, "bank_debit", CANNOT_BE_CHARGED)), page)
+        if not rest:
+            self.come_back(page)
+            return
+        self.cast.deeds["cards saved, nothing paid"] += 1
+        self.think(200)
+        self.rng.choice((self.go_on, self.go_on, self.leave, self.release, self.switch))(page)
+
+    def pay_the_money_only(self, page: PayPage) -> None:
+        """And save the card later, or never: then its line does not start. Or give it all up in
+        the same moment, which comes too late, and must not take the card's page away."""
+        *_, last = doors_of(page)
+        if self.press(last, self.rng.choice((GOOD, GOOD, "bank_debit")), page) == "paid":
+            self.cast.deeds["paid, no card saved"] += 1
+        if self.rng.random() < 0.5:
+            self.rng.choice((self.release, self.switch, self.send_retry))(page)
+        self.come_back(page)
+        self.think(200)
+        self.rng.choice((self.go_on, self.go_on, self.leave, self.release))(page)
+
+    def go_on(self, page: PayPage) -> None:
+        """Come back to the page for whatever of it is not done yet."""
+        answer = self.ask("goes on", lambda: checkout.again(page.attempt_id, self.id))
+        if answer.value:
+            self.pay_at_once(answer.value)
+
+    def save_a_card_that_declines(self, page: PayPage) -> None:
+        """The card can be saved and not charged; what is bought once is paid with another."""
+        for id in doors_of(page):
+            self.press(id, GOOD if id.startswith("pi_") else CANNOT_BE_CHARGED, page)
+        self.come_back(page)
+        self.see_to_first_invoices(page)
+
+    def see_to_first_invoices(self, page: PayPage) -> None:
+        """By the link that came with the mail; or do something else about it, or nothing."""
+        self.think(300)
+        box, order = self.world.sandbox, page.attempt_id
+        for id in filter(box.is_payable, box.first_invoices(order)):
+            self.cast.deeds["first invoices declined"] += 1
+            deed = self.rng.choice(
+                (
+                    *("pay", "pay", "debit", "bounce", "decline", "leave"),
+                    *("retry", "retry", "cancel", "cancel", "switch", "switch"),
+                )
+            )
+            if deed == "leave":
+                return
+            if deed in ("retry", "cancel", "switch") and self.rng.random() < 0.5:
+                self.press_in_another_tab(id, page)
+            if deed == "retry":
+                new = self.retry(order, tries=2)
+                if new:
+                    self.pay_at_once(new)
+            elif deed == "cancel":
+                self.release(page)
+            elif deed == "switch":
+                self.switch(page)
+            else:
+                cards = {"debit": "bank_debit", "bounce": "bank_debit_fails", "decline": DECLINED}
+                if self.press(id, cards.get(deed, GOOD), page) == "paid":
+                    self.cast.deeds["first invoices paid later"] += 1
+
+    def press_in_another_tab(self, id: str, page: PayPage) -> None:
+        """Within the next two seconds."""
+        press = partial(self.press, id, GOOD, page)
+        self.stage.enter(self.name, press, after_s=self.rng.random() * 2)
+
+    def see_it_cancelled_at_stripe(self, page: PayPage) -> None:
+        """Somebody ends the subscription in Stripe's dashboard just when it has begun."""
+        self.pay(page, self.rng.choice((GOOD, GOOD, CANNOT_BE_CHARGED)))
+        self.come_back(page, waits=self.rng.random() < 0.5)
+        box = self.world.sandbox
+        for _ in range(10):
+            running = [
+                one
+                for one in box.subscriptions_of(page.attempt_id)
+                if one["status"] in (*RUNNING, "incomplete")
+            ]
+            if running:
+                one = self.rng.choice(running)
+                box.end_in_dashboard(one)
+                self.cast.deeds["ended in the dashboard"] += 1
+                self.stage.tell(f"is told that {one['id']} was ended in Stripe's dashboard")
+                self.cast.stir()
+                return
+            self.stage.pause(self.rng.random() * 3)
+
+    def think_better_of_it(self, page: PayPage) -> None:
+        """End the subscription on the order's page, now or with its period, or let it go on."""
+        self.pay_at_once(page)
+        self.think(60)
+        for _ in range(self.rng.choice((1, 2, 3))):
+            rows = self.world.rows(
+                "SELECT id FROM subscriptions WHERE checkout_attempt_id = ? ORDER BY id",
+                page.attempt_id,
+            )
+            if not rows:
+                return
+            ((row,),) = self.rng.sample(rows, 1)
+            self.change_plan(page.attempt_id, row)
+            self.think(20)
+
+    def change_plan(self, order: str, row: int) -> None:
+        act = self.rng.choice(
+            (
+                lambda: subscriptions.cancel(order, row, SHOPPER, at_period_end=True),
+                lambda: subscriptions.cancel(order, row, SHOPPER, at_period_end=False),
+                lambda: subscriptions.resume(order, row, SHOPPER),
+            )
+        )
+        self.cast.deeds["plans changed"] += 1
+        self.ask(f"changes plan {row} of order {order}", act)
+
+    def switch(self, page: PayPage) -> None:
+        """To the other way to pay, whatever was done of the first."""
+        other = "elements" if page.session_id else "hosted"
+        answer = self.ask(f"pays {other}", lambda: checkout.again(page.attempt_id, self.id, other))
+        if answer.value:
+            self.cast.deeds["switches"] += 1
+            self.pay_at_once(answer.value)
 
     # -- ways to try again
 
@@ -390,7 +580,7 @@ class Shopper:
             return
         self.come_back(page)
         answer = self.ask("tries it again", lambda: self.start_again(page.attempt_id))
-        if answer.value:
+        if answer.value and any(map(self.world.sandbox.is_payable, doors_of(answer.value))):
             self.cast.wrong(page.attempt_id, "was paid, and could be paid again")
         elif isinstance(answer.refusal, checkout.AlreadyPaid):
             self.cast.deeds["retries refused"] += 1
@@ -435,26 +625,38 @@ class Shopper:
         self.pay(stray, GOOD)
 
 
+def doors_of(page: PayPage) -> list[str]:
+    """What the button of this page goes through: a session, or a page of the shop's own that saves
+    a card, pays, or does both, the card first."""
+    if page.session_id:
+        return [page.session_id]
+    setup = (page.setup_client_secret or "").partition("_secret_")[0]
+    return [id for id in (setup, page.payment_intent) if id]
+
+
 def id_of(page: PayPage) -> str:
-    """What is paid there: a session, or an intent on a page of the shop's own."""
-    return page.session_id or page.payment_intent or ""
+    """What is paid there, or what saves the card if nothing is."""
+    return doors_of(page)[-1]
 
 
 def page_at(order: str, id: str) -> PayPage:
     """A payment page whose address somebody has, whoever gave it to them."""
-    session_id, intent = (None, id) if id.startswith("pi_") else (id, None)
-    return PayPage(
-        order, url=None, client_secret=None, session_id=session_id, payment_intent=intent
-    )
+    page = PayPage(order, url=None, client_secret=None)
+    if id.startswith("cs_"):
+        return replace(page, session_id=id)
+    if id.startswith("seti_"):
+        return replace(page, setup_client_secret=f"{id}_secret_")
+    return replace(page, payment_intent=id)
 
 
 def land(page: PayPage, visitor: str) -> None:
     """What the success page does for a browser that comes with the address of this page."""
-    order_id = (
-        orders.id_of_session(page.session_id) or checkout.found_at_stripe(page.session_id)
-        if page.session_id
-        else orders.id_of_intent(page.payment_intent or "")
-    )
+    order_id: str | None = page.attempt_id  # the shop's own page knows where it leads back to
+    if page.session_id:
+        order_id = orders.id_of_session(page.session_id)
+        order_id = order_id or checkout.found_at_stripe(page.session_id)
+    elif page.payment_intent:
+        order_id = orders.id_of_intent(page.payment_intent)
     case = orders.dossier(order_id)
     if case:
         status_page.landed(case, visitor)
@@ -483,4 +685,23 @@ WAYS: dict[Callable[[Shopper, PayPage], None], int] = {
     Shopper.pay_twice: 3,
     Shopper.pay_late_past_the_shop: 3,
     Shopper.return_to_the_first: 3,
+}
+WAYS_WITH_PLANS: dict[Callable[[Shopper, PayPage], None], int] = {
+    Shopper.pay_at_once: 4,
+    Shopper.pay_twice: 1,
+    Shopper.pay_late_past_the_shop: 1,
+    Shopper.see_it_cancelled_at_stripe: 2,
+    Shopper.think_better_of_it: 2,
+}
+WAYS_TO_SAVE: dict[Callable[[Shopper, PayPage], None], int] = {
+    Shopper.pay_at_once: 4,
+    Shopper.save_the_card_only: 3,
+    Shopper.save_a_card_that_declines: 8,
+    Shopper.answer_the_bank: 2,
+    Shopper.see_it_cancelled_at_stripe: 2,
+    Shopper.think_better_of_it: 2,
+}
+WAYS_TO_SAVE_AND_PAY: dict[Callable[[Shopper, PayPage], None], int] = {
+    Shopper.pay_money_first: 3,
+    Shopper.pay_the_money_only: 10,
 }

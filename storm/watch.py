@@ -12,7 +12,7 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
-from sandbox import Sandbox
+from sandbox import Sandbox, billing
 
 PAID = ("payment_confirmed", "awaiting_shipment", "shipped", "delivered")
 LIVE = "('creating', 'open', 'processing')"
@@ -39,6 +39,14 @@ WHEN (OLD.state = 'settled' AND NEW.state <> 'settled')
       OR EXISTS (SELECT 1 FROM payments WHERE attempt_id = OLD.id)))
 BEGIN INSERT INTO storm_watch VALUES
  (OLD.id, 'attempt: ' || OLD.state || ' → ' || NEW.state); END;
+CREATE TRIGGER watch_lines AFTER UPDATE OF state ON order_items
+WHEN OLD.state NOT IN ('pending', 'past_due') AND NEW.state <> OLD.state
+BEGIN INSERT INTO storm_watch VALUES
+ (OLD.order_id, 'line ' || OLD.sku || ': ' || OLD.state || ' → ' || NEW.state); END;
+CREATE TRIGGER watch_plans AFTER UPDATE OF status ON subscriptions
+WHEN OLD.status IN ('canceled', 'incomplete_expired') AND NEW.stripe_id = OLD.stripe_id
+BEGIN INSERT INTO storm_watch VALUES
+ (OLD.checkout_attempt_id, 'plan ' || OLD.part || ': ' || OLD.status || ' → ' || NEW.status); END;
 CREATE TRIGGER watch_strategy AFTER UPDATE OF strategy ON checkout_attempts
 WHEN OLD.strategy <> NEW.strategy
 BEGIN INSERT INTO storm_watch VALUES
@@ -68,13 +76,14 @@ CREATE TABLE storm_money (tx INTEGER, attempt_id TEXT, payment_intent TEXT);
 CREATE TRIGGER note_money AFTER INSERT ON payments
 BEGIN INSERT INTO storm_money VALUES (storm_commit(), NEW.attempt_id, NEW.payment_intent); END;
 
-CREATE TABLE storm_legs (tx INTEGER, attempt_id TEXT, leg INTEGER, state TEXT, is_ours INTEGER);
+CREATE TABLE storm_legs
+ (tx INTEGER, attempt_id TEXT, leg INTEGER, kind TEXT, state TEXT, is_ours INTEGER);
 CREATE TRIGGER note_leg AFTER INSERT ON stripe_legs
 BEGIN INSERT INTO storm_legs VALUES
- (storm_commit(), NEW.attempt_id, NEW.id, NEW.state, NEW.is_ours); END;
+ (storm_commit(), NEW.attempt_id, NEW.id, NEW.kind, NEW.state, NEW.is_ours); END;
 CREATE TRIGGER note_leg_again AFTER UPDATE OF state ON stripe_legs
 BEGIN INSERT INTO storm_legs VALUES
- (storm_commit(), NEW.attempt_id, NEW.id, NEW.state, NEW.is_ours); END;
+ (storm_commit(), NEW.attempt_id, NEW.id, NEW.kind, NEW.state, NEW.is_ours); END;
 
 CREATE TABLE storm_refills (id TEXT);
 CREATE TRIGGER note_refill AFTER UPDATE OF purged_at ON checkout_attempts
@@ -86,15 +95,32 @@ CREATE TABLE storm_returns (tx INTEGER, attempt_id TEXT);
 
 BACKSTAGE = ("clock", "worker")  # they may end a payment page only when its time is up
 PAYABLE = ("open", "requires_payment_method", "requires_confirmation", "requires_action")
+RUNNING = ("trialing", "active", "past_due", "unpaid")
+ENDED = ("canceled", "incomplete_expired")
 STRAY_LIVES_S = 1860
+OURS = "quittance_"  # how the shop names what it subscribes to by itself, before the line's sku
+
+# What may be opened (first) while something else of the same checkout is there (second).
+SIDE_BY_SIDE = (
+    ("setup_intent", "payment_intent"),
+    ("payment_intent", "setup_intent"),
+    ("invoice", "setup_intent"),
+    ("invoice", "payment_intent"),  # which must be paid by then: see _note_beginning
+)
+KINDS = {
+    "cs": "checkout.session",
+    "pi": "payment_intent",
+    "seti": "setup_intent",
+    "in": "invoice",
+}
 
 Page = dict[str, Any]
 
 
 class WatchedStripe(Sandbox):
     """The sandbox, with somebody at its door who sees what can be paid open and end at the very
-    moment, also when the shop never gets the answer. A *page* is a Checkout Session, or a
-    PaymentIntent without one."""
+    moment, also when the shop never gets the answer. A *page* is a Checkout Session, an intent
+    without one, or the first invoice of a subscription that the shop has begun by itself."""
 
     def __init__(self, who: Callable[[], str], **sandbox: Any) -> None:
         """``who`` says whose turn it is on the stage."""
@@ -111,8 +137,13 @@ class WatchedStripe(Sandbox):
 
     def emit(self, type: str, obj: Page, previous: Page | None = None) -> None:
         super().emit(type, obj, previous)
-        if type == "payment_intent.created" and self.store.aside[obj["id"]]["session"] is None:
-            self._note_opening(obj)
+        if type in ("payment_intent.created", "setup_intent.created"):
+            if self.store.aside[obj["id"]]["session"] is None and attempt_of(obj):
+                self._note_opening(obj)
+        elif type == "customer.subscription.created" and self._sku_of(obj):
+            self._note_beginning(obj)
+        elif type == "setup_intent.canceled":
+            self._note_giving_up(obj)
         is_early = type == "checkout.session.expired" and obj["expires_at"] > self.now()
         if is_early and self._who().startswith(BACKSTAGE):
             what = f"the {self._who()} ended {obj['id']} before its time"
@@ -123,15 +154,20 @@ class WatchedStripe(Sandbox):
         returns its id."""
         known, beside = copy.deepcopy(self.page(like)), {**self.store.aside[like]}
         known["created"] = int(self.now())
-        if known["object"] == "payment_intent":
-            known |= {"id": self.store.new_id("pi_"), "status": "requires_payment_method"}
-            known |= {"latest_charge": None, "payment_method": None, "amount_received": 0}
-            known |= {"last_payment_error": None, "canceled_at": None, "next_action": None}
-        else:
+        if known["object"] == "checkout.session":
             known |= {"id": self.store.new_id("cs_test_b1", 58), "status": "open"}
-            known |= {"payment_status": "unpaid", "payment_intent": None}
+            known |= {"payment_status": "unpaid", "payment_intent": None, "setup_intent": None}
             known |= {"expires_at": known["created"] + STRAY_LIVES_S, "client_reference_id": None}
+            known |= {"customer": None, "subscription": None, "invoice": None}
             beside |= {"buyer": None, "intent": None}
+        else:
+            saves = known["object"] == "setup_intent"
+            known |= {"id": self.store.new_id("seti_1" if saves else "pi_")}
+            known |= {"status": "requires_payment_method", "payment_method": None}
+            known |= {"next_action": None}
+            if not saves:
+                known |= {"latest_charge": None, "amount_received": 0, "canceled_at": None}
+                known |= {"last_payment_error": None}
         id: str = known["id"]
         self.strays.add(id)
         self.store.put(known, **beside)
@@ -140,34 +176,129 @@ class WatchedStripe(Sandbox):
         return id
 
     def page(self, id: str) -> Page:
-        kind = "payment_intent" if id.startswith("pi_") else "checkout.session"
-        found: Page = self.store.objects[kind][id]
+        found: Page = self.store.objects[KINDS[id.partition("_")[0]]][id]
         return found
 
     def is_payable(self, id: str) -> bool:
         self.tick()
-        return self.page(id)["status"] in PAYABLE
+        page = self.page(id)
+        return page["status"] in PAYABLE and not self._is_paid(page)
 
-    def _note_opening(self, page: Page) -> None:
+    def doors(self, attempt: str) -> list[str]:
+        """The pages of an attempt that somebody can have before them: no invoices."""
+        return [id for id in self.opened.get(attempt, ()) if not id.startswith("in_")]
+
+    def first_invoices(self, attempt: str) -> list[str]:
+        return [id for id in self.opened.get(attempt, ()) if id.startswith("in_")]
+
+    def subscriptions_of(self, attempt: str) -> list[Page]:
+        """All that were ever begun for an attempt, by whatever page."""
+        known = self.store.objects["subscription"].values()
+        return [found for found in known if attempt_of(found) == attempt]
+
+    def end_in_dashboard(self, subscription: Page) -> None:
+        """What an admin of the account can do at any time, past the shop."""
+        self.tick()
+        if subscription["status"] not in ENDED:
+            billing.cancel(self, subscription)
+        self.store.commit()
+
+    def titles_of(self, subscription: Page) -> list[str]:
+        """What is bought with it again and again, by the names that the shop gave."""
+        products = self.store.objects["product"]
+        prices = (item["price"] for item in subscription["items"]["data"])
+        return [products[price["product"]]["name"] for price in prices]
+
+    def money_of(self, intent: Page) -> tuple[str, str]:
+        """Which attempt a payment says it is for, and which invoice it paid, if it did. An intent
+        of an invoice says nothing itself."""
+        beside = self.store.aside[intent["id"]]
+        invoice: str = beside.get("invoice") or ""
+        about = intent
+        if beside["session"]:
+            about = self.store.objects["checkout.session"][beside["session"]]
+        elif invoice:
+            owner = self.store.aside[invoice]["subscription"]
+            about = self.store.objects["subscription"][owner]
+        return attempt_of(about), invoice
+
+    def _sku_of(self, subscription: Page) -> str:
+        """The line that a subscription was begun for by a call of the shop, and by no session."""
+        product: str = subscription["items"]["data"][0]["price"]["product"]
+        return product.removeprefix(OURS) if product.startswith(OURS) else ""
+
+    def begun_by_the_shop(self, subscription: Page) -> bool:
+        return bool(self._sku_of(subscription))
+
+    def _note_beginning(self, subscription: Page) -> None:
+        """The shop has charged a saved card. Was the rest paid, and was this not begun before?"""
+        attempt, sku = attempt_of(subscription), self._sku_of(subscription)
+        paid = [
+            intent["status"]
+            for intent in self.store.objects["payment_intent"].values()
+            if attempt_of(intent) == attempt
+        ]
+        if paid and "succeeded" not in paid:
+            self.wrong.append((attempt, f"{sku} was charged before the rest was paid"))
+        twins = [
+            other["id"]
+            for other in self.subscriptions_of(attempt)
+            if other is not subscription
+            and self._sku_of(other) == sku
+            and other["status"] not in ENDED
+        ]
+        if twins:
+            self.wrong.append((attempt, f"{subscription['id']} was begun beside {twins[0]}"))
+        invoice = self.store.objects["invoice"][subscription["latest_invoice"]]
+        self._note_opening(invoice, attempt)
+
+    def _note_giving_up(self, setup: Page) -> None:
+        """Who has paid the rest may still save a card, until the clock says that it is over."""
+        attempt = attempt_of(setup)
+        pages = [self.page(id) for id in self.doors(attempt)]
+        is_paid = any(one["object"] == "payment_intent" and self._is_paid(one) for one in pages)
+        if is_paid and not self._who().startswith(BACKSTAGE):
+            self.wrong.append((attempt, f"{setup['id']} was closed though the rest was paid"))
+
+    def _note_opening(self, page: Page, attempt: str = "") -> None:
         """A new page of an attempt, while an older one of the shop's is paid or can be?"""
-        id, attempt = page["id"], attempt_of(page)
+        id, attempt = page["id"], attempt or attempt_of(page)
         older = self.opened.setdefault(attempt, [])
-        for other in older:
-            if self.is_payable(other):
-                self.wrong.append((attempt, f"{id} was opened beside {other}"))
-            elif self._is_paid(self.page(other)):
-                self.wrong.append((attempt, f"{id} was opened though {other} was paid"))
+        for other in map(self.page, older):
+            kinds = page["object"], other["object"]
+            if kinds in SIDE_BY_SIDE:
+                continue
+            if kinds == ("invoice", "invoice") and self._is_for_another_line(page, other):
+                continue
+            if self.is_payable(other["id"]):
+                self.wrong.append((attempt, f"{id} was opened beside {other['id']}"))
+            elif self._is_paid(other):
+                self.wrong.append((attempt, f"{id} was opened though {other['id']} was paid"))
         older.append(id)
+
+    def _is_for_another_line(self, invoice: Page, other: Page) -> bool:
+        owners = [self.store.aside[one["id"]]["subscription"] for one in (invoice, other)]
+        mine, theirs = (self.store.objects["subscription"][owner] for owner in owners)
+        return self._sku_of(mine) != self._sku_of(theirs)
 
     def _is_paid(self, page: Page) -> bool:
         """Whether its money has come or is under way, or nothing was to be paid."""
+        if page["object"] == "setup_intent":
+            return False  # no money moves through it
+        if page["object"] == "invoice":
+            under_way = self.store.objects["payment_intent"].get(self.intent_of(page["id"]), {})
+            return page["status"] == "paid" or under_way.get("status") == "processing"
         if page["object"] == "checkout.session":
-            if page["payment_status"] == "no_payment_required":
+            if page["payment_status"] in ("no_payment_required", "paid"):
                 return True
-            page = self.store.objects["payment_intent"].get(page["payment_intent"], {})
+            page = self.store.objects["payment_intent"].get(self.intent_of(page["id"]), {})
         return page.get("status") in ("succeeded", "processing")
+
+    def intent_of(self, id: str) -> str:
+        """What pays a session or an invoice, if somebody has tried."""
+        return self.store.aside[id].get("intent") or ""
 
 
 def attempt_of(page: Page) -> str:
     """The attempt that a page says it belongs to."""
-    return str(page["metadata"].get("checkout_attempt_id", ""))
+    return str((page["metadata"] or {}).get("checkout_attempt_id", ""))

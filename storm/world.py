@@ -37,7 +37,15 @@ HOLD_S = 45.0  # how long a storm's shopper waits for a page
 # Few of some things, so that shoppers race for them; plenty of others; and one that costs nothing.
 SHELF = (("LAST-1", 1), ("LAST-2", 2), ("FEW-4", 4), ("MUG", 5000), ("TEA", 5000), ("PEN", 5000))
 GIFT = ("GIFT", 40)
-ON_SALE = (*SHELF, GIFT)
+# What recurs, and how: few can have the one, the next soon renews, the last is free at first.
+MONTHLY = {"interval": "month"}
+PLANS: dict[str, tuple[int, dict[str, Any]]] = {
+    "COFFEE": (5000, MONTHLY),
+    "ROAST-3": (3, MONTHLY),
+    "PAPER": (5000, {"interval": "day"}),
+    "PRINTS": (5000, {**MONTHLY, "trial_days": 1}),
+}
+ON_SALE = (*SHELF, GIFT, *((sku, units) for sku, (units, _) in PLANS.items()))
 
 MIXED = "mixed"  # a rollout between two strategies, which an admin changes while it storms
 WAYS_TO_SELL = (*STRATEGIES, MIXED)
@@ -228,6 +236,7 @@ def _goods() -> Iterator[dict[str, Any]]:
             "title": sku.title(),
             "prices": {"eur": 500 + 111 * number if (sku, units) != GIFT else 0},
             "units": units,
+            **(PLANS[sku][1] if sku in PLANS else {}),
         }
 
 

@@ -14,7 +14,16 @@ from domain.strategies import STRATEGIES
 from tests.shop import Shop
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCS = ("architecture", "api", "deployment", "operations", "performance", "strategies")
+DOCS = (
+    "adopt",
+    "architecture",
+    "api",
+    "deployment",
+    "operations",
+    "performance",
+    "strategies",
+    "subscriptions",
+)
 DECISIONS = sorted((ROOT / "docs/adr").glob("0*.md"))
 PARTS = ("Context", "Decision", "Consequences", "Alternatives", "Enforced by")
 WAYS = ("webhook late", "webhook never", "cancelled", "expired", "retried", "paid after the end")

@@ -1,4 +1,4 @@
-"""disputes, and which payment an event was about that came too early
+"""disputes, which payment an event was about that came too early, and look-ups by invoice
 
 Revision ID: 0008
 Revises: 0007
@@ -36,6 +36,8 @@ def upgrade():
     op.create_index("ix_disputes_order_id", "disputes", ["order_id"])
     with op.batch_alter_table("stripe_events") as table:
         table.add_column(sa.Column("payment_intent", sa.String(255)))
+    op.create_index("ix_payments_invoice", "payments", ["invoice"])
+    op.create_index("ix_subscriptions_latest_invoice", "subscriptions", ["latest_invoice"])
     op.create_index(
         "early_events",
         "stripe_events",
@@ -46,6 +48,8 @@ def upgrade():
 
 
 def downgrade():
+    op.drop_index("ix_subscriptions_latest_invoice", table_name="subscriptions")
+    op.drop_index("ix_payments_invoice", table_name="payments")
     op.drop_index("early_events", table_name="stripe_events")
     with op.batch_alter_table("stripe_events") as table:
         table.drop_column("payment_intent")

@@ -42,6 +42,10 @@ PUBLIC_SURFACE = [
     "WEB_CONCURRENCY",
     "TRUSTED_HOSTS",
     "PROXY_HOPS",
+    "CATALOGUE",
+    "LISTENERS",
+    "WEBHOOK_TARGETS",
+    "WEBHOOK_SIGNING_SECRET",
 ]
 PLATFORM = {"DYNO", "FLASK_DEBUG"}  # read to refuse, not set by a shop
 NEEDED = {
@@ -56,6 +60,11 @@ NEEDED = {
     "MAIL_FROM",
 }
 OLD_KEY, NEW_KEY = "o" * 32, "n" * 48
+SIGNS = f"signcanary-{'s' * 32}"
+
+
+def sends(targets: str, secret: str | None = SIGNS) -> dict[str, str | None]:
+    return {"WEBHOOK_TARGETS": targets, "WEBHOOK_SIGNING_SECRET": secret}
 
 
 def production(**changes: str | None) -> dict[str, str]:
@@ -236,6 +245,23 @@ WRONG = [
     ({"TRUSTED_HOSTS": "https://shop.example.com"}, "TRUSTED_HOSTS"),
     ({"TRUSTED_HOSTS": "shop.example.com,"}, "TRUSTED_HOSTS"),
     ({"PROXY_HOPS": "-1"}, "PROXY_HOPS"),
+    ({"CATALOGUE": "shop.goods"}, "CATALOGUE"),
+    ({"CATALOGUE": "shop/goods.py:Mine"}, "CATALOGUE"),
+    ({"LISTENERS": "shop.fulfilment,"}, "LISTENERS"),
+    ({"LISTENERS": "../fulfilment"}, "LISTENERS"),
+    (sends("https://erp.example.com/", None), "WEBHOOK_SIGNING_SECRET"),
+    (sends("https://erp.example.com/", "short"), "WEBHOOK_SIGNING_SECRET"),
+    (sends("https://erp.example.com/", f"{SIGNS},"), "WEBHOOK_SIGNING_SECRET"),
+    (sends("erp.example.com/orders"), "WEBHOOK_TARGETS"),
+    (sends("https://erp.example.com/,"), "WEBHOOK_TARGETS"),
+    (sends("ftp://erp.example.com/"), "WEBHOOK_TARGETS"),
+    (sends("https://user:target-canary@erp.example.com/"), "WEBHOOK_TARGETS"),
+    (sends("http://erp.example.com/target-canary"), "WEBHOOK_TARGETS"),
+    (sends("http://localhost:9000/target-canary"), "WEBHOOK_TARGETS"),
+    (sends("https://localhost/"), "WEBHOOK_TARGETS"),
+    (sends("https://10.0.0.7/target-canary"), "WEBHOOK_TARGETS"),
+    (sends("https://169.254.169.254/latest"), "WEBHOOK_TARGETS"),
+    (sends("https://[fd00:ec2::254]/"), "WEBHOOK_TARGETS"),
     ({"FLASK_DEBUG": "1"}, "FLASK_DEBUG"),
 ]
 
@@ -247,6 +273,31 @@ def test_a_wrong_setting_is_refused_with_what_why_and_fix(change, name):
     assert names(error) == [name]
     for part in error.problems[0][1:]:
         assert re.fullmatch(r"[^\n]{10,}\.", part), "one sentence, on one line"
+
+
+def test_what_plugs_in_is_read_into_names_and_addresses():
+    settings = Settings.from_env(
+        production(
+            CATALOGUE="shop.goods:MyCatalogue",
+            LISTENERS="shop.fulfilment, shop.loyalty",
+            WEBHOOK_TARGETS="https://a.example.com/x?y=1, https://b.example.com",
+            WEBHOOK_SIGNING_SECRET=f"{SIGNS},{'t' * 32}",
+        )
+    )
+
+    assert settings.catalogue == "shop.goods:MyCatalogue"
+    assert settings.listeners == ("shop.fulfilment", "shop.loyalty")
+    assert settings.webhook_targets == ("https://a.example.com/x?y=1", "https://b.example.com")
+    assert settings.webhook_signing_secrets == (SIGNS, "t" * 32)
+    assert SIGNS not in repr(settings)
+    assert "a.example.com" not in repr(settings)
+
+
+def test_webhooks_go_over_plain_http_only_to_this_machine_and_from_a_shop_on_http():
+    env = on_test_keys(PUBLIC_ORIGIN="http://localhost:8000", **sends("http://127.0.0.1:9000/x"))
+
+    assert Settings.from_env(env).webhook_targets == ("http://127.0.0.1:9000/x",)
+    assert names(refused(env | {"WEBHOOK_TARGETS": "http://erp.internal/"})) == ["WEBHOOK_TARGETS"]
 
 
 def test_a_live_key_over_plain_http_says_so():

@@ -38,7 +38,9 @@ def ask(
 ) -> Refund:
     """One press of the refund button, on a form of its own unless a key is given."""
     about = {"reason": "came broken", "actor": ADA, **more}
-    return refunds.ask(order.order_id, amount, restock or {}, key=key or str(uuid.uuid4()), **about)
+    form = key or str(uuid.uuid4())
+    (row,) = refunds.ask(order.order_id, amount, restock or {}, key=form, **about)
+    return row
 
 
 def in_the_dashboard(shop: Shop, order: Checkout, amount: int | None = None) -> str:

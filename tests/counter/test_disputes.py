@@ -8,7 +8,9 @@ from collections.abc import Callable
 import pytest
 import stripe
 
+from domain.facts import Fact, News
 from extensions import atomic
+from gateway import current_gateway
 from models import Dispute, Payment, ShopException, StripeEvent
 from services import check, disputes, inbox, reconcile, settle, stock
 from services.causes import SYNC
@@ -71,6 +73,35 @@ def test_what_becomes_of_it_is_seen(shop: Shop, words: str, then: str) -> None:
     assert order is not None
     assert order.status == "payment_confirmed"
     assert shop.proves()
+
+
+@pytest.mark.fault("F10")
+@pytest.mark.parametrize("guarded", [True, False])
+def test_a_stale_look_never_reopens_what_is_decided(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, guarded: bool
+) -> None:
+    """A look from before the decision is applied after it."""
+    order_id = a_disputed_order(shop)
+    if not guarded:
+        monkeypatch.setattr(settle.Desk, "is_overtaken", lambda self, *versions: False)
+    gateway = current_gateway()
+    real, stale = gateway.read, []
+
+    def slow(kind: str, stripe_id: str) -> tuple[Fact, ...]:
+        told = real(kind, stripe_id)
+        if not stale:
+            stale.append(told)
+            answer(shop, WINS)
+            shop.deliver_type("charge.dispute.closed")
+            inbox.drain()
+        return told
+
+    monkeypatch.setattr(gateway, "read", slow)
+    (row,) = disputes.of_order(order_id)
+    about = News("", "dispute", row.stripe_id, reads=("dispute", row.stripe_id))
+    settle.settle(order_id, SYNC, news=about)
+
+    assert (status(shop, order_id) == "paid") is guarded
 
 
 def test_without_webhooks_the_clock_hears_of_it(shop: Shop) -> None:

@@ -70,6 +70,9 @@ LOWEST = {
     "POST /admin/webhook-replays": "admin",
     "POST /admin/webhook-fetches": "admin",
     "POST /admin/webhooks/<event_id>/dismissals": "admin",
+    "GET /admin/orders/<order_id>/evidence": "refunds",
+    "POST /admin/orders/<order_id>/subscriptions/<int:row_id>/cancel": "refunds",
+    "POST /admin/orders/<order_id>/subscriptions/<int:row_id>/resume": "refunds",
     "POST /admin/orders/<order_id>/sync": "admin",
     "POST /admin/sync": "admin",
     "POST /api/admin/sync-orders": "admin",
@@ -115,6 +118,7 @@ def open_it(person: Shopper, named: str, bought: Checkout) -> Any:
     path = path.replace("<order_id>", bought.order_id).replace("<sku>", MUG)
     path = re.sub(r"<int.*exception_id>", "1", path)
     path = path.replace("<event_id>", bought.shopper.shop.events()[0].id)
+    path = path.replace("<int:row_id>", "1")
     return person.get(path) if method == "GET" else person.post(path)
 
 

@@ -12,7 +12,7 @@ from flask import render_template_string
 
 from domain.clock import now
 from domain.facts import LegState
-from domain.transitions import PaymentStatus, Status
+from domain.transitions import LineState, PaymentStatus, Status
 from tests.shop import KETTLE, LAMP, Shop
 
 Status_of = Callable[..., str]
@@ -23,6 +23,7 @@ STATES = (
     + [("shipping", state) for state in Status]
     + [("leg", state) for state in LegState]
     + [("sync", state) for state in ("syncing", "synced", "failed")]
+    + [("plan", state) for state in LineState]
     + [("event", state) for state in ("new", "done", "ignored", "dead")]
 )
 

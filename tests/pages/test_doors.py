@@ -10,10 +10,10 @@ import pytest
 from werkzeug.routing import Rule
 
 from extensions import db, reading
-from models import Order
+from models import Order, Subscription
 from services import links
 from tests.pages.conftest import signed_in
-from tests.shop import LAMP, MUG, ORIGIN, Checkout, Shop, Shopper
+from tests.shop import COFFEE, LAMP, MUG, ORIGIN, Checkout, Shop, Shopper
 
 SAFE = {"GET", "HEAD", "OPTIONS"}
 WEBHOOKS = {"/stripe/webhook", "/webhook", "/api/payments/webhook", "/api/stripe/webhook",
@@ -24,8 +24,10 @@ SHELF = {"/", "/products/<slug>", "/currency"}
 
 @pytest.fixture
 def bought(sqlite_shop: Shop) -> Checkout:
-    """A paid order, so that every address with an id has something to show."""
-    checkout = sqlite_shop.shopper().buy()
+    """A paid order with a subscription, so that every address with an id has something to show."""
+    shopper = sqlite_shop.shopper()
+    shopper.put_in_cart(COFFEE)
+    checkout = shopper.buy()
     checkout.pay()
     sqlite_shop.deliver_and_work()
     return checkout
@@ -49,6 +51,7 @@ def address(rule: Rule, checkout: Checkout) -> str:
         "exception_id": 1,
         "event_id": checkout.shopper.shop.events()[0].id,
         "message_id": checkout.shopper.shop.receipts()[0].id,
+        "row_id": checkout.shopper.shop.rows(Subscription)[0].id,
     }
     path = rule.rule
     for name in rule.arguments:

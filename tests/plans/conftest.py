@@ -28,3 +28,8 @@ def any_shop(shops: TestShops, request: pytest.FixtureRequest) -> Iterator[Shop]
 @pytest.fixture
 def page(shop: Shop) -> OwnPage:
     return OwnPage(shop)
+
+
+@pytest.fixture
+def any_page(any_shop: Shop) -> OwnPage:
+    return OwnPage(any_shop)

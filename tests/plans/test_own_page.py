@@ -23,11 +23,6 @@ from tests.plans.buying import (
 from tests.shop import MUG, Shop
 
 
-@pytest.fixture
-def any_page(any_shop: Shop) -> OwnPage:
-    return OwnPage(any_shop)
-
-
 def begun(shop: Shop) -> int:
     """How many subscriptions Stripe has."""
     return len(shop.sandbox.store.objects["subscription"])

@@ -142,5 +142,6 @@ def test_every_alert_is_known_by_the_code_that_it_fires_with() -> None:
         "worker_silent",
         "clock_silent",
         "books_broken",
+        "dispute_due",
         "background_sync_off",
     }

@@ -19,7 +19,7 @@ from tests.shop import Shop
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CHECKOUTS = 15
-# Every fourth seed goes on for two days, every twelfth for six weeks.
+# Every fourth seed goes on for two days, every twelfth for six weeks, in which plans renew.
 SEEDS = {**dict.fromkeys(WAYS_TO_SELL, (4, 5, 8, 12, 20)), MIXED: range(3, 13)}
 WITHIN = 20  # seeds, a planted bug must show
 OUR_OWN_SLIPS = ("TypeError", "AttributeError", "NameError", "KeyError", "ImportError")
@@ -67,6 +67,9 @@ def test_what_is_rarely_done_is_done(calm: dict[str, list[Outcome]]) -> None:
         *("returns", "strangers", "provisional orders", "unnoted pages", "switches"),
         *("retries", "retries refused", "retries next day", "rollouts", "switched off"),
         *("paid next day", "late payments", "people filled in again"),
+        *("cards saved, nothing paid", "paid, no card saved", "plans changed"),
+        *("first invoices declined", "first invoices paid later", "ended in the dashboard"),
+        *("renewals", "lines active", "lines past due", "lines ended", "lines not started"),
     } - {name for name, times in deeds.items() if times}
     assert never == set()
 
@@ -127,7 +130,7 @@ def test_a_broken_seed_tells_its_story_and_how_to_see_it_again(world: World) -> 
     story = told(broken)
 
     assert broken.violations[0].about in story
-    assert "tries order" in story
+    assert "checks out" in story
     again = f"--seed {broken.seed} --checkouts {CHECKOUTS} --strategy pay_first"
     assert f"flask storm {again}" in story
 

@@ -14,6 +14,7 @@ from werkzeug.test import TestResponse
 
 from domain.strategies import Moment, Strategy
 from extensions import atomic, db
+from gateway.facts import FOLLOWED_TYPES
 from models import CartItem, Product
 from services import attempts, cart, inbox, links, outbox, reconcile, settle, snapshots
 from services.causes import SHOPPER
@@ -287,9 +288,11 @@ def test_until_quiet_reads_a_long_past_once(shop: Shop) -> None:
     tally = reconcile.until_quiet(since=since)
 
     assert (tally.synced, tally.failed) == (1, 0)
-    asked = [c["params"]["created"] for c in shop.sandbox.requests if c["path"] == "/v1/events"]
-    far = [created for created in asked if int(created["gte"]) == int(since.timestamp())]
-    assert (len(far), len(asked) > 1) == (1, True)
+    asked = [c["params"] for c in shop.sandbox.requests if c["path"] == "/v1/events"]
+    far = [call for call in asked if int(call["created"]["gte"]) == int(since.timestamp())]
+    types = [kind for call in far for kind in call["types"]]
+    assert sorted(types) == sorted(FOLLOWED_TYPES)  # so many calls as they take, and each type once
+    assert len(asked) > len(far)
 
 
 @pytest.mark.accept("X13")
