@@ -290,7 +290,7 @@ def test_until_quiet_reads_a_long_past_once(shop: Shop) -> None:
     assert (tally.synced, tally.failed) == (1, 0)
     asked = [c["params"] for c in shop.sandbox.requests if c["path"] == "/v1/events"]
     far = [call for call in asked if int(call["created"]["gte"]) == int(since.timestamp())]
-    types = [kind for call in far for kind in call["types"]]
+    types = [kind for call in far for kind in call["types"].values()]
     assert sorted(types) == sorted(FOLLOWED_TYPES)  # so many calls as they take, and each type once
     assert len(asked) > len(far)
 
