@@ -162,6 +162,16 @@ class Conflict(ShopError):
     headline = "That is no longer possible"
 
 
+class ChangesTooFast(Conflict):
+    """Others settled the same order again and again while we looked at Stripe: no failure of
+    anybody, and whoever brought the news tries again."""
+
+    code = "changes_too_fast"
+
+    def __init__(self) -> None:
+        super().__init__("This order changes too fast to settle now; it will be looked at again.")
+
+
 class Forbidden(ShopError):
     code = "forbidden"
     http_status = 403

@@ -184,8 +184,9 @@ class Ledger(Doors):
         ):
             yield facts.of_dispute(plain(dispute))
 
-    def subscriptions_since(self, since: datetime) -> Iterator[tuple[str, str]]:
-        """Subscriptions of this shop's kind begun since then (UTC): id and status of each."""
+    def subscriptions_since(self, since: datetime) -> Iterator[tuple[str, str, str]]:
+        """Subscriptions of this shop's kind begun since then (UTC): id and status of each, and the
+        attempt that it names."""
         for subscription in self._pages(
             lambda client, page: client.v1.subscriptions.list(
                 {
@@ -197,8 +198,9 @@ class Ledger(Doors):
             )
         ):
             told = plain(subscription)
-            if facts.attempt_of(told):
-                yield told["id"], told["status"]
+            attempt_id = facts.attempt_of(told)
+            if attempt_id:
+                yield told["id"], told["status"], attempt_id
 
     def payments_since(self, since: datetime) -> Iterator[dict[str, Any]]:
         """Stripe's own ledger: payment intents as plain dicts, newest first."""

@@ -330,11 +330,13 @@ class Desk:
             self._set_leg(leg, fact.state)
 
     def _take_subscription(self, fact: known.SubscriptionSeen) -> None:
-        leg = self._leg(fact.leg_id)
-        if leg and leg.state == LegState.FAILED and fact.status not in plan_rows.ENDED:
-            self._owe_end(fact.subscription_id)  # nobody will pay for it any more
+        leg = self._leg(fact.leg_id) or self._leg(fact.latest_invoice)
         rows = [row for row in self.plans if row.stripe_id == fact.subscription_id]
         rows = rows or self._new_plans(fact, leg)
+        is_over = self.attempt.state == "closed" and not rows
+        is_over = is_over or (leg is not None and leg.state == LegState.FAILED)
+        if is_over and fact.status not in plan_rows.ENDED:  # nobody will pay for it any more
+            self._owe_end(fact.subscription_id)
         for row, item in plan_rows.paired(rows, fact.items):
             was = row.status
             if not plan_rows.show(row, fact, item):
@@ -378,7 +380,8 @@ class Desk:
     def _begun_by(self, fact: known.SubscriptionSeen, leg: StripeLeg | None) -> set[str]:
         """The parts that a subscription was begun for. One that came through no leg of ours was
         begun for what its first invoice has paid for, if that settles the order."""
-        if leg and leg.is_ours:
+        is_free = leg and leg.state == LegState.COMPLETE and self.attempt.total == 0
+        if leg and (leg.is_ours or is_free):
             return set() if leg.state == LegState.FAILED else self._pays_for(leg, None)
         bills = {fact.leg_id, fact.latest_invoice} - {None}
         paid = any(payment.invoice in bills for payment in filter(_settles, self.payments))
@@ -428,6 +431,8 @@ class Desk:
         if leg is None:
             leg = StripeLeg(
                 attempt_id=self.attempt.id,
+                kind=legs.PAYS_ALL,
+                part=plans.ONCE,
                 is_ours=False,
                 amount=self.attempt.total,
                 currency=self.attempt.currency,

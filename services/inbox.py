@@ -14,7 +14,13 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from domain.clock import now
-from domain.errors import CannotStore, StripeBusy, StripeMissing, StripeUnavailable
+from domain.errors import (
+    CannotStore,
+    ChangesTooFast,
+    StripeBusy,
+    StripeMissing,
+    StripeUnavailable,
+)
 from domain.facts import LegEnded, News, PaymentSucceeded
 from domain.money import display
 from extensions import (
@@ -171,7 +177,7 @@ def apply(event_id: str, payload: str, lane: str, tries: int) -> None:
     try:
         news = replace(facts.of_event(json.loads(payload)), begun=now())
         _apply(news, lane)
-    except (StripeUnavailable, StripeBusy, OperationalError) as error:
+    except (StripeUnavailable, StripeBusy, ChangesTooFast, OperationalError) as error:
         _try_again(event_id, tries, error)
     except HungJob:
         raise

@@ -17,7 +17,7 @@ import structlog
 from sqlalchemy import select, update
 
 from domain.clock import now
-from domain.errors import StripeBusy, StripeUnavailable
+from domain.errors import ChangesTooFast, StripeBusy, StripeUnavailable
 from extensions import (
     HungJob,
     atomic,
@@ -165,7 +165,7 @@ def _lease() -> OutboxMessage | None:
 def _carry_out(message: OutboxMessage) -> bool:
     try:
         result = _handler_of(message.kind)(message)
-    except (Unreachable, StripeUnavailable, StripeBusy) as error:
+    except (Unreachable, StripeUnavailable, StripeBusy, ChangesTooFast) as error:
         _try_again(message, error, counts=False)
         return False
     except NotYet as resting:

@@ -15,7 +15,7 @@ from sqlalchemy import bindparam, update
 
 from domain import facts as known
 from domain.clock import now
-from domain.errors import ShopError
+from domain.errors import ChangesTooFast
 from domain.facts import Fact, LegState, News
 from domain.transitions import PaymentStatus, Status
 from extensions import atomic, db, enqueue_after_commit, reading, retrying, wait_for_others
@@ -105,7 +105,7 @@ def settle(
             log.info("settle.overtaken", attempt=attempt_id, lane=cause.lane)
         except SnapshotMissing as missing:  # money came after the person was forgotten (rule R10)
             rebuild.refill(attempt_id, missing.payment_intent, missing.subscription)
-    raise ShopError("This order changes too fast to settle now; it will be looked at again.")
+    raise ChangesTooFast
 
 
 def _look(

@@ -53,6 +53,7 @@ BEGIN INSERT INTO storm_watch VALUES
  (OLD.id, 'strategy: ' || OLD.strategy || ' → ' || NEW.strategy); END;
 CREATE TRIGGER watch_events AFTER UPDATE OF state ON stripe_events
 WHEN OLD.state <> 'new' AND NEW.state = 'new'
+ AND NOT (OLD.state = 'ignored' AND OLD.payment_intent IS NOT NULL)
 BEGIN INSERT INTO storm_watch VALUES (COALESCE(OLD.attempt_id, ''), 'event reopened: ' || OLD.id);
 END;
 
