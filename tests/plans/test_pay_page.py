@@ -104,7 +104,7 @@ def test_a_second_line_of_one_rhythm_is_in_the_sum_that_follows(own: OwnPage) ->
 # -- what it holds
 
 
-@pytest.mark.accept("A26", "O18")
+@pytest.mark.accept("O18")
 def test_the_page_holds_both_secrets_and_nothing_of_the_person(own: OwnPage) -> None:
     opened = own.opened(MUG, COFFEE)
 
