@@ -1,16 +1,15 @@
-"""One locked attempt with everything that belongs to it, while facts are applied to it.
+"""Facts are applied to one locked attempt, and what follows is concluded.
 
-Used by ``settle`` alone, inside its transaction.
+Used by ``settle`` alone, inside its transaction. ``casefile`` holds what the attempt's rows amount
+to, ``recurring`` what becomes of its lines that recur.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 from flask import current_app
-from sqlalchemy import select
 
 from domain import facts as known
 from domain import plans
@@ -22,24 +21,20 @@ from domain.strategies import Moment
 from domain.transitions import (
     SETTLING,
     Effect,
-    LineState,
     Move,
     Outcome,
-    PaymentStatus,
     Status,
     decide,
     is_confirmed,
     judge,
     judge_refunds,
-    line_state,
-    payment_status,
 )
 from extensions import db
-from models import CheckoutAttempt, Order, OrderItem, Payment, StripeLeg, Subscription, User
+from models import Payment, StripeLeg, User
 from services import attempts, disputes, history, legs, outbox, plan_rows, refunds, stock
 from services.announcements import announce
-from services.causes import Cause
-from services.exceptions import open_exception
+from services.casefile import settles
+from services.recurring import Recurring
 
 _ROLES = {
     "settles": "which settles the order",
@@ -48,9 +43,6 @@ _ROLES = {
     "renewal": "which renews a subscription",
 }
 _OF_PAYMENTS = (known.RefundSeen, known.DisputeSeen)  # they name a payment, and no attempt
-# Whose stock is still set aside once the order is confirmed, and whose is free again.
-_HELD = (LineState.PENDING, LineState.PAST_DUE)
-_TOLD = {LineState.NOT_STARTED: "not_started", LineState.ENDED: "subscription_ended"}
 
 
 class SnapshotMissing(Exception):
@@ -61,43 +53,8 @@ class SnapshotMissing(Exception):
         self.payment_intent, self.subscription = payment_intent, subscription
 
 
-class Desk:
-    """Reads everything once, takes facts one by one, and concludes what follows."""
-
-    def __init__(self, attempt: CheckoutAttempt, cause: Cause, cancelling: bool) -> None:
-        self.attempt = attempt
-        self.cause = cause
-        self.cancelling = cancelling
-        self.order: Order | None = attempts.order_of(attempt.id)
-        self.legs = attempts.legs_of(attempt.id)
-        self.due = legs.due_now(attempt)
-        self.recurring = plans.recurring(attempt.lines)
-        self.plans: list[Subscription] = plan_rows.of(attempt.id) if self.recurring else []
-        self.payments = attempts.payments_of(attempt.id)
-        self.refunded = refunds.sum_of([p.payment_intent for p in self.payments if _settles(p)])
-        self.disputes = disputes.of([p.payment_intent for p in self.payments])
-        self.new_payments: list[str] = []
-        self.changed = False
-        # Nothing of what goes well the first time was ever an exception: spare it the question.
-        self.may_heal = attempt.state != "open" or attempt.failed_looks > 0
-        self.has_ignored = False  # and has said why
-        self.stock_moves: list[tuple[Callable[[list[stock.Line]], None], stock.Line]] = []
-
-    def is_overtaken(
-        self,
-        versions: dict[int, int],
-        plans_seen: dict[int, int] | None = None,
-        disputes_seen: dict[str, int] | None = None,
-    ) -> bool:
-        """A mirror may be applied only to the row that it was taken of: each of the legs that were
-        read, and all subscriptions or disputes, if any of them was."""
-        now_there = {leg.id: leg.version for leg in self.legs}
-        if any(now_there.get(leg_id) != version for leg_id, version in versions.items()):
-            return True
-        if plans_seen is not None and plans_seen != {p.id: p.version for p in self.plans}:
-            return True
-        here = {row.stripe_id: row.version for row in self.disputes}
-        return disputes_seen is not None and disputes_seen != here
+class Desk(Recurring):
+    """Takes facts one by one, and concludes what follows."""
 
     # -- facts
 
@@ -128,7 +85,7 @@ class Desk:
                     said = f"{fact.refund_id}: {sum_}, {fact.status}"
                     history.noted(self.attempt.id, "refund", self.cause, said)
                     db.session.flush()
-                    settling = [p.payment_intent for p in self.payments if _settles(p)]
+                    settling = [p.payment_intent for p in self.payments if settles(p)]
                     self.refunded = refunds.sum_of(settling)
 
     def _is_ours(
@@ -213,18 +170,6 @@ class Desk:
             return part, self.attempt.total, pays_for
         return part, sum(self.due.get(one, 0) for one in pays_for), pays_for
 
-    def _pays_for(self, leg: StripeLeg | None, invoice: str | None) -> set[str]:
-        """The parts of the checkout that money pays for which came through ``leg``, or through
-        something that is no leg of ours: one line that recurs, what is bought once, or everything.
-
-        On a page of ours an intent without an invoice pays for no subscription, whoever opened it.
-        """
-        if leg and leg.kind == legs.PAYS_FIRST:
-            return {leg.part}
-        on_our_page = leg is None and invoice is None and self.attempt.payment_ui == "elements"
-        is_once = on_our_page or (leg is not None and leg.kind == legs.PAYS_ONCE)
-        return {plans.ONCE} if is_once else set(self.due)
-
     def _role(self, fact: known.PaymentSucceeded, due: int, pays_for: set[str]) -> str:
         """Amount and currency must match to the minor unit (rule R8)."""
         if (fact.amount, fact.currency) != (due, self.attempt.currency):
@@ -263,48 +208,6 @@ class Desk:
             return "surplus"
         return "settles"
 
-    def _hold_again(self, pays_for: set[str]) -> bool:
-        """A line that had ended is paid after all: set its units aside again, as they were. False
-        if there are not enough."""
-        if not self.recurring:
-            return True
-        ended = db.session.scalars(
-            select(OrderItem).where(
-                OrderItem.order_id == self.attempt.id,
-                OrderItem.sku.in_(pays_for),
-                OrderItem.state.in_((LineState.ENDED, LineState.NOT_STARTED)),
-            )
-        ).all()
-        lines = {line["sku"]: line for line in self.recurring}
-        try:
-            with db.session.begin_nested():
-                stock.hold([dict(lines[item.sku]) for item in ended])
-        except ShopError:
-            return False
-        for item in ended:
-            item.state = LineState.PENDING
-        return True
-
-    def _paid_for(self) -> set[str]:
-        """The parts of the checkout that are paid for."""
-        found: set[str] = set()
-        for payment in filter(_settles, self.payments):
-            came_by = [leg for leg in self.legs if payment.leg_id and leg.id == payment.leg_id]
-            found |= self._pays_for(next(iter(came_by), None), payment.invoice)
-        return found
-
-    def _covered(self) -> set[str]:
-        """The parts that are paid for, or complete with nothing to pay."""
-        found = self._paid_for()
-        for leg in self.legs:
-            if leg.state != LegState.COMPLETE:
-                continue
-            if leg.kind == legs.PAYS_ALL and self.attempt.total == 0:
-                found |= set(self.due)
-            elif leg.kind == legs.PAYS_FIRST and self.due.get(leg.part) == 0:
-                found.add(leg.part)
-        return found
-
     def _take_ending(self, fact: known.LegEnded) -> None:
         leg = self._leg(fact.leg_id) or self._adopt(fact)
         if leg is None:
@@ -328,96 +231,6 @@ class Desk:
         if (leg.state, leg.failure) != (fact.state, fact.failure):
             leg.failure = fact.failure
             self._set_leg(leg, fact.state)
-
-    def _take_subscription(self, fact: known.SubscriptionSeen) -> None:
-        leg = self._leg(fact.leg_id) or self._leg(fact.latest_invoice)
-        rows = [row for row in self.plans if row.stripe_id == fact.subscription_id]
-        rows = rows or self._new_plans(fact, leg)
-        is_over = self.attempt.state == "closed" and not rows
-        is_over = is_over or (leg is not None and leg.state == LegState.FAILED)
-        if is_over and fact.status not in plan_rows.ENDED:  # nobody will pay for it any more
-            self._owe_end(fact.subscription_id)
-        for row, item in plan_rows.paired(rows, fact.items):
-            was = row.status
-            if not plan_rows.show(row, fact, item):
-                continue
-            self.changed = True
-            if was != row.status:
-                history.noted(
-                    self.attempt.id,
-                    "plan",
-                    self.cause,
-                    f"{row.title}: {was or 'new'} → {row.status}",
-                )
-        if rows and fact.pay_url and fact.latest_invoice:
-            outbox.owe("past_due", fact.latest_invoice, order_id=self.attempt.id)
-        if rows and fact.status == "canceled":
-            is_news = outbox.owe(
-                "subscription_ended", fact.subscription_id, order_id=self.attempt.id
-            )
-            if is_news:
-                announce("subscription.ended", self.attempt.id, fact.subscription_id)
-
-    def _new_plans(self, fact: known.SubscriptionSeen, leg: StripeLeg | None) -> list[Subscription]:
-        """Rows for a subscription that is seen for the first time: for the line whose first invoice
-        led to it, or for all lines of its session. A second one for a line that has one is ended.
-        """
-        begins = self._begun_by(fact, leg)
-        made = []
-        for line in self.recurring:
-            if line["sku"] not in begins:
-                continue
-            row = next((row for row in self.plans if row.part == line["sku"]), None)
-            if row and row.status not in plan_rows.ENDED:
-                self._owe_end(fact.subscription_id)
-                return []
-            if row is None:
-                row = plan_rows.new(self.attempt, line)
-                self.plans.append(row)
-            made.append(row)
-        return made
-
-    def _begun_by(self, fact: known.SubscriptionSeen, leg: StripeLeg | None) -> set[str]:
-        """The parts that a subscription was begun for. One that came through no leg of ours was
-        begun for what its first invoice has paid for, if that settles the order."""
-        is_free = leg and leg.state == LegState.COMPLETE and self.attempt.total == 0
-        if leg and (leg.is_ours or is_free):
-            return set() if leg.state == LegState.FAILED else self._pays_for(leg, None)
-        bills = {fact.leg_id, fact.latest_invoice} - {None}
-        paid = any(payment.invoice in bills for payment in filter(_settles, self.payments))
-        return set(self.due) if paid else set()
-
-    def _owe_end(self, subscription_id: str) -> None:
-        outbox.owe("end_subscription", subscription_id, order_id=self.attempt.id)
-
-    def _set_leg(self, leg: StripeLeg, state: LegState) -> None:
-        leg.state = state
-        leg.version += 1
-        self.changed = True
-
-    def _leg(self, stripe_id: str | None) -> StripeLeg | None:
-        return next((leg for leg in self.legs if stripe_id and leg.stripe_id == stripe_id), None)
-
-    def _leg_of_intent(self, intent: str) -> StripeLeg | None:
-        return next((leg for leg in self.legs if leg.payment_intent == intent), None)
-
-    def _adopt_invoice(self, fact: known.PaymentSucceeded | known.LegEnded | known.LegSeen) -> None:
-        """The first invoice of a line of ours that is in no row: the answer to our call was lost,
-        or a backup was restored. Its product says whose it is."""
-        is_ours = fact.origin.attempt_id == self.attempt.id and fact.part in self.due
-        if not (is_ours and fact.leg_id and fact.part) or self._leg(fact.leg_id):
-            return
-        if self.attempt.payment_ui != "elements":
-            return  # there the session is the leg
-        owed = [leg for leg in self.legs if leg.kind == legs.PAYS_FIRST and leg.part == fact.part]
-        leg = next((leg for leg in owed if leg.state == LegState.CREATING), None)
-        if leg is None:
-            leg = legs.found_invoice(self.attempt, fact.part, self.due[fact.part])
-            db.session.add(leg)
-            self.legs.append(leg)
-        leg.stripe_id = fact.leg_id
-        self._set_leg(leg, LegState.OPEN)
-        db.session.flush()  # a payment of it names it
 
     def _adopt(self, fact: known.LegEnded) -> StripeLeg | None:
         """A session that carries our metadata but is in no row: the answer to our call was lost,
@@ -483,101 +296,6 @@ class Desk:
                 self._move(outcome, decision)
             elif verbose and not self.changed and not self.has_ignored:
                 self._ignored(decision.why)
-
-    def _tell_what_nobody_paid(self) -> None:
-        """A first invoice that counts as paid at Stripe without a payment, as when somebody there
-        says that it was paid in another way: a person decides about its line."""
-        paid = {payment.invoice for payment in self.payments}
-        for leg in self.legs:
-            is_complete = leg.kind == legs.PAYS_FIRST and leg.state == LegState.COMPLETE
-            if is_complete and leg.amount and leg.stripe_id and leg.stripe_id not in paid:
-                open_exception(
-                    "amount_mismatch",
-                    leg.stripe_id,
-                    "Stripe counts this invoice as paid, and has no payment for it. Its line does "
-                    "not begin by itself.",
-                    order_id=self.attempt.id,
-                    amount=leg.amount,
-                    currency=leg.currency,
-                )
-
-    def _owe_subscriptions(self) -> None:
-        """A saved card begins the subscriptions of its lines, once the rest is paid. They are legs
-        like any other, due now; an effect of the outbox asks Stripe for them."""
-        setup = self._setup()
-        waits = setup is None or setup.state != LegState.COMPLETE or self.cancelling
-        is_over = self.attempt.state == "closed" or self.attempt.status == Status.CANCELLED
-        if waits or is_over or self.attempt.payment_ui != "elements":
-            return
-        assert setup is not None
-        covered = self._covered()
-        if plans.ONCE in self.due and plans.ONCE not in covered:
-            return
-        for line in self.recurring:
-            part = line["sku"]
-            tries = sum(leg.kind == legs.PAYS_FIRST and leg.part == part for leg in self.legs)
-            if part in covered or self._first_invoice(part):
-                continue
-            leg = legs.first_invoice(self.attempt, line, setup, tries)
-            db.session.add(leg)
-            self.legs.append(leg)
-            self.changed = True
-            if self.attempt.state == "open":
-                self.attempt.deadline = max(self.attempt.deadline, leg.deadline)
-            key = (leg.idempotency_key or "").removeprefix("subscription:")
-            outbox.owe("subscription", key, order_id=self.attempt.id, part=part)
-
-    def _setup(self) -> StripeLeg | None:
-        """The newest leg that saves a card."""
-        return next((leg for leg in reversed(self.legs) if leg.kind == legs.SAVES_CARD), None)
-
-    def _first_invoice(self, part: str) -> StripeLeg | None:
-        """The leg that pays for a line that recurs, with the card that was saved last."""
-        for leg in reversed(self.legs):
-            if leg.kind == legs.SAVES_CARD:
-                return None
-            if leg.kind == legs.PAYS_FIRST and leg.part == part:
-                return leg
-        return None
-
-    def _settle_lines(self) -> None:
-        """Once the order is confirmed each line that recurs goes its own way, and its stock with
-        it: sold when its first amount is paid, free again when it never will be."""
-        if self.attempt.state != "settled" or not self.recurring:
-            return
-        db.session.flush()  # items that are new in this very transaction
-        covered, setup = self._covered(), self._setup()
-        lines = {line["sku"]: line for line in self.recurring}
-        items = db.session.scalars(select(OrderItem).where(OrderItem.order_id == self.attempt.id))
-        for item in [item for item in items if item.plan and item.state in _HELD]:
-            invoice = self._first_invoice(item.sku)
-            state = line_state(
-                covered=item.sku in covered,
-                setup=LegState(setup.state) if setup else None,
-                invoice=LegState(invoice.state) if invoice else None,
-            )
-            if state == item.state:
-                continue
-            if state not in _HELD:
-                move = stock.sell if state is LineState.ACTIVE else stock.release
-                self.stock_moves.append((move, dict(lines[item.sku])))
-            history.noted(
-                self.attempt.id, "plan", self.cause, f"{item.title}: {item.state} → {state}"
-            )
-            item.state = state
-            self.changed = True
-            if state in _TOLD:
-                key = f"{self.attempt.id}:{item.sku}"
-                outbox.owe(_TOLD[state], key, order_id=self.attempt.id, part=item.sku)
-            if state is LineState.ENDED:
-                announce("subscription.ended", self.attempt.id, f"{self.attempt.id}.{item.sku}")
-
-    def _end_unwanted(self) -> None:
-        """What runs for an order that has ended unpaid must not renew. Whenever it is seen: its
-        money may have been told of, and refused, before anybody knew that it subscribes."""
-        for row in self.plans if self.attempt.state == "closed" else ():
-            if row.status not in plan_rows.ENDED:
-                self._owe_end(row.stripe_id)
 
     def _park(self) -> None:
         """Out of the shopper's hands: the bank, or a person here, decides. Meanwhile the shopper
@@ -667,7 +385,7 @@ class Desk:
 
     def _confirm(self) -> None:
         assert self.order is not None
-        settling = sorted(filter(_settles, self.payments), key=lambda p: p.part != plans.ONCE)
+        settling = sorted(filter(settles, self.payments), key=lambda p: p.part != plans.ONCE)
         paid = next(iter(settling), None)
         self.order.payment_intent = paid.payment_intent if paid else None
         self.order.paid_at = self.order.locked_at = now()
@@ -689,7 +407,7 @@ class Desk:
             self.attempt.hold = "held"
             return True
         for payment in self.payments:
-            if _settles(payment):
+            if settles(payment):
                 payment.role = "surplus"
                 self._raise(
                     "late_payment",
@@ -726,37 +444,6 @@ class Desk:
                 setattr(order, name, value)
             order.version += 1
 
-    def payment_status(self) -> PaymentStatus:
-        return payment_status(
-            legs=[leg.view for leg in self.legs],
-            paid=self.attempt.state == "settled",
-            paid_amount=self._settling() or 0,
-            refunded=self.refunded,
-            disputed=any(map(disputes.is_harmful, self.disputes)),
-        )
-
-    def _settling(self) -> int | None:
-        amounts = [payment.amount for payment in self.payments if _settles(payment)]
-        return sum(amounts) if amounts else None
-
-    def _ignored(self, why: str) -> None:
-        self.has_ignored = True
-        if self.cause.event_id:
-            history.noted(self.attempt.id, "ignored", self.cause, why)
-
-    def _raise(
-        self,
-        type_: str,
-        object_id: str,
-        detail: str,
-        amount: int | None = None,
-        currency: str | None = None,
-    ) -> None:
-        self.changed = True
-        open_exception(
-            type_, object_id, detail, order_id=self.attempt.id, amount=amount, currency=currency
-        )
-
     # -- effects
 
     def release_stock(self) -> None:
@@ -788,10 +475,6 @@ def _settings() -> Any:
 def _is_asked_for(leg: StripeLeg) -> bool:
     """Whether Stripe may be collecting a first invoice."""
     return leg.kind == legs.PAYS_FIRST and leg.state in known.LIVE and leg.asked_at is not None
-
-
-def _settles(payment: Payment) -> bool:
-    return payment.role == "settles"
 
 
 EFFECTS = {
