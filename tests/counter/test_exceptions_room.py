@@ -85,9 +85,8 @@ def test_each_kind_is_a_sentence_with_its_money_and_its_best_actions(
     assert "since" in text and "Mark as seen to" in text
     row = the_only_one(sqlite_shop, type_)
     assert f'action="{LIST}/{row.id}/notes"' in page.text
-    assert set(exceptions._CURES) | set(exceptions.DEAD) | {"owner_mismatch"} == set(
-        remedies.OFFERS
-    )
+    for_people = {"owner_mismatch", "subscription_refused"}
+    assert set(exceptions._CURES) | set(exceptions.DEAD) | for_people == set(remedies.OFFERS)
 
 
 def test_a_shop_at_the_real_stripe_is_led_to_its_dashboard(sqlite_shops: TestShops) -> None:
@@ -199,7 +198,7 @@ def test_a_failed_refund_ends_when_the_same_sum_goes_back(shop: Shop, where: str
     order = troubles.failed_refund(shop, 500)
     row = the_only_one(shop, "refund_failed")
     shop.clock.forward(seconds=1)
-    payment = refunds.settling_payment(order.order_id)
+    (payment,) = refunds.payments_of(order.order_id)
     # the card of this payment lets every refund fail in the end; while it stands it counts
     if where == "here":
         assert remedies.refund(row.id, ADA) == (500, "eur")

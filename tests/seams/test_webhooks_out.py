@@ -275,7 +275,7 @@ def test_after_three_days_it_is_dead_and_a_person_can_take_it_up(shop: Shop, sin
     assert shop.proves(ledger=False)
 
     sink.answers = []
-    assert outbox.replay(exception.stripe_id)
+    assert outbox.replay(exception.stripe_id, "ada@example.com")
     outbox.drain()
 
     assert sink.types == ["order.confirmed"]
