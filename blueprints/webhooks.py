@@ -23,7 +23,8 @@ def stripe() -> tuple[str, int]:
     try:
         event = current_gateway().verify(request.get_data(), signature)
     except UnverifiedEvent as error:
-        inbox.note_refused(error.message)
+        if error.about:
+            inbox.note_refused(error.about)
         raise
     inbox.receive(event)
     return "", 200

@@ -185,6 +185,11 @@ class UnverifiedEvent(ShopError):
     http_status = 400
     headline = "Signature refused"
 
+    def __init__(self, message: str, *, about: str | None = None) -> None:
+        """``about`` names what of the shop may be wrong: its ``secret`` or its ``clock``."""
+        super().__init__(message)
+        self.about = about
+
 
 class CannotStore(ShopError):
     """The database did not take a verified event: Stripe has to send it again."""

@@ -63,10 +63,11 @@ def _check_signature(text: str, signature: str, secrets: tuple[str, ...]) -> Non
         except stripe.SignatureVerificationError:
             continue
     else:
-        raise UnverifiedEvent("The signature does not match any of our secrets.")
+        raise UnverifiedEvent("The signature does not match any of our secrets.", about="secret")
     stamp = next(part[2:] for part in signature.split(",") if part.startswith("t="))
     if abs(now().timestamp() - int(stamp)) > TOLERANCE_S:
-        raise UnverifiedEvent("The signature's time is more than 300 seconds off our clock.")
+        why = f"The signature's time is more than {TOLERANCE_S} seconds off our clock."
+        raise UnverifiedEvent(why, about="clock")
 
 
 def envelope(event: Any, text: str, *, livemode: bool) -> VerifiedEvent:

@@ -150,6 +150,7 @@ class Desk(Recurring):
         begins_late = role == "settles" and self.attempt.state == "settled"
         if role == "renewal" or begins_late:  # the order's receipt does not tell of it
             outbox.owe("renewed", fact.payment_intent, order_id=self.attempt.id)
+        if role == "renewal":
             announce("subscription.renewed", self.attempt.id, fact.payment_intent)
 
     def _purpose(self, fact: known.PaymentSucceeded, leg: StripeLeg | None) -> tuple[str, str]:
@@ -182,17 +183,6 @@ class Desk(Recurring):
                 fact.currency,
             )
             return "mismatch"
-        if self.attempt.state == "settled" and not self._hold_again(pays_for):
-            self._raise(
-                "late_payment",
-                fact.payment_intent,
-                "Paid after this line had ended, and there is none left of it.",
-                fact.amount,
-                fact.currency,
-            )
-            if _settings().late_payment == "refund":
-                refunds.owe(fact.payment_intent, self.attempt.id, "paid too late")
-            return "surplus"
         if pays_for & self._paid_for():
             self._raise(
                 "duplicate_payment",
@@ -204,6 +194,19 @@ class Desk(Recurring):
             )
             refunds.owe(fact.payment_intent, self.attempt.id, "paid twice")
             if fact.subscription:  # it must not renew what was paid twice
+                self._owe_end(fact.subscription)
+            return "surplus"
+        if self.attempt.state == "settled" and not self._hold_again(pays_for):
+            self._raise(
+                "late_payment",
+                fact.payment_intent,
+                "Paid after this line had ended, and there is none left of it.",
+                fact.amount,
+                fact.currency,
+            )
+            if _settings().late_payment == "refund":
+                refunds.owe(fact.payment_intent, self.attempt.id, "paid too late")
+            if fact.subscription:
                 self._owe_end(fact.subscription)
             return "surplus"
         return "settles"

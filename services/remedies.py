@@ -39,7 +39,7 @@ from services import (
 )
 from services.causes import Cause
 from services.desk import Desk, SnapshotMissing
-from services.exceptions import DEAD, SEEN_TO
+from services.exceptions import SEEN_TO
 
 log = structlog.get_logger()
 
@@ -439,8 +439,3 @@ def _subject(row: ShopException) -> str:
 
 def _spoken(row: ShopException) -> str:
     return row.type.replace("_", " ").capitalize()
-
-
-def is_dead(row: ShopException) -> bool:
-    """Whether it is about something that gave up."""
-    return row.type in DEAD

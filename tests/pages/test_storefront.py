@@ -374,3 +374,13 @@ def test_checkout_with_an_empty_basket_leads_to_the_basket(sqlite_shop: Shop) ->
 
 def test_an_unknown_product_is_not_found(sqlite_shop: Shop) -> None:
     assert sqlite_shop.shopper().get("/products/no-such").status_code == 404
+
+
+def test_goods_without_a_picture_show_one_that_is_there(sqlite_shop: Shop) -> None:
+    plain = {"sku": "PLAIN", "slug": "plain", "title": "Plain thing", "units": 9}
+    catalogue.stock_up([{**plain, "prices": {"eur": 500}}])
+    shopper = sqlite_shop.shopper()
+
+    for page in ("/?q=plain+thing", "/products/plain"):
+        (picture,) = re.findall(r'src="(/static/products/[^"]+)"', shopper.get(page).text)
+        assert shopper.get(picture).status_code == 200

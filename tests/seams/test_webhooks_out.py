@@ -20,7 +20,7 @@ from services import announcements, inbox, outbox, outward, people, subscription
 from services.causes import Cause
 from tests.counter.scenes import a_paid_order, ask
 from tests.counter.test_shipping import pack, ship
-from tests.plans.buying import COFFEE, OwnPage, months, plans_of
+from tests.plans.buying import COFFEE, OwnPage, months, plans_of, settle
 from tests.seams.conftest import SECRET
 from tests.seams.sink import Sink, listening
 from tests.seams.test_adopt import BLOCKS
@@ -107,6 +107,19 @@ def test_a_subscription_is_told_of_when_it_renews_and_when_it_ends(
     _, renewed, ended = sink.events
     assert [(one["sku"], one["quantity"]) for one in renewed["subscriptions"]] == [(COFFEE, 1)]
     assert [(one["sku"], one["status"]) for one in ended["subscriptions"]] == [(COFFEE, "canceled")]
+
+
+@pytest.mark.accept("X21")
+def test_a_first_payment_renews_nothing(shop: Shop, sink: Sink) -> None:
+    """Not even one that comes after the order is confirmed, as on a page of ours."""
+    opened = OwnPage(shop).opened(MUG, COFFEE)
+    opened.pay()
+    settle(shop)
+    opened.save_card()
+    settle(shop)
+
+    assert len([payment for payment in shop.payments() if payment.role == "settles"]) == 2
+    assert sink.types == ["order.confirmed"]
 
 
 @pytest.mark.accept("X21")
