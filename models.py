@@ -233,6 +233,7 @@ class CheckoutAttempt(Model):
     fingerprint: Mapped[str] = mapped_column(String(64))
     snapshot: Mapped[dict[str, Any]] = mapped_column(Json)
     currency: Mapped[str] = mapped_column(Currency)
+    language: Mapped[str] = mapped_column(String(8), default="en", server_default="en")
     subtotal: Mapped[int]
     shipping: Mapped[int]
     total: Mapped[int]  # what is due now, minor units; ``subtotal`` counts a trial as nothing
@@ -398,6 +399,7 @@ class Order(Model):
     name: Mapped[str | None] = mapped_column(String(120))
     email: Mapped[str | None] = mapped_column(String(254), index=True)
     phone: Mapped[str | None] = mapped_column(String(40))
+    language: Mapped[str] = mapped_column(String(8), default="en", server_default="en")  # of mails
     address: Mapped[dict[str, Any] | None] = mapped_column(Json)
     delivery: Mapped[dict[str, Any] | None] = mapped_column(Json)
     payment_intent: Mapped[str | None] = mapped_column(StripeId, index=True)

@@ -14,6 +14,7 @@ from flask import (
     request,
     url_for,
 )
+from flask_babel import gettext as _
 from werkzeug.wrappers import Response
 
 from blueprints import orders as order_pages
@@ -22,9 +23,8 @@ from blueprints.forms import CheckoutForm
 from domain import plans
 from domain.delivery import DEFAULT, DELIVERIES
 from domain.errors import Conflict, LostReference, PriceChanged, ShopError
-from domain.money import display
 from extensions import limiter
-from services import cart, checkout, orders, pay_page, plan_pages, status_page
+from services import cart, checkout, language, orders, pay_page, plan_pages, status_page
 from services.checkout import AlreadyPaid
 
 bp = Blueprint("checkout", __name__)
@@ -193,8 +193,8 @@ class _Summary:
     def press(self) -> str:
         """What the button says."""
         if self.is_trial:
-            return "Start your free trial"
-        return f"Pay {display(self.total, self.currency)}"
+            return _("Start your free trial")
+        return _("Pay %(sum)s", sum=language.money(self.total, self.currency))
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,9 +229,9 @@ def _render(
 
 
 def _problem(error: ShopError) -> dict[str, Any]:
-    back = {"url": url_for("cart.show"), "label": "Back to basket"}
+    back = {"url": url_for("cart.show"), "label": _("Back to basket")}
     if isinstance(error, PriceChanged):
-        back["label"] = "See the new prices"
+        back["label"] = _("See the new prices")
     return {"headline": error.headline, "message": error.message, "action": back}
 
 

@@ -20,6 +20,7 @@ def session(
     attempt_id: str,
     lines: list[dict[str, Any]],
     currency: str,
+    locale: str,
     delivery: dict[str, Any],
     contact: dict[str, Any],
     address: dict[str, Any],
@@ -28,7 +29,7 @@ def session(
     embedded: bool = False,
 ) -> dict[str, Any]:
     """Parameters of a Checkout Session, on Stripe's page or ``embedded`` in ours; amounts are minor
-    units of ``currency``. One with a line that recurs subscribes.
+    units of ``currency``. One with a line that recurs subscribes. Stripe speaks ``locale`` there.
 
     Metadata holds the attempt's id and nothing else, on the session and on what comes of it,
     because Stripe hands none of it from one to the other.
@@ -38,6 +39,7 @@ def session(
         "ui_mode": "embedded_page" if embedded else "hosted_page",
         "client_reference_id": attempt_id,
         "metadata": link,
+        "locale": locale,
         "customer_email": contact["email"],
         "expires_at": int(expires_at.timestamp()),
         **_ways_back(attempt_id, origin, embedded),

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from sqlalchemy import func, or_, select
 
 from domain.errors import NotFound, UnknownProduct
+from domain.words import Words
 from extensions import atomic, db, reading
 from models import Product, StockMovement
 
@@ -58,7 +59,7 @@ def by_slug(slug: str) -> Product:
     with reading() as session:
         product = session.scalar(select(Product).where(Product.slug == slug))
     if product is None:
-        raise NotFound("There is no such product in this shop.")
+        raise NotFound(Words("There is no such product in this shop."))
     return product
 
 

@@ -34,18 +34,19 @@ from domain.facts import LegEnded, LegSeen, LegState, News, SubscriptionSeen
 from domain.money import LARGEST_AMOUNT
 from domain.strategies import Moment
 from domain.transitions import Status
+from domain.words import Words
 from extensions import atomic, reading, retrying
 from gateway import current_gateway
 from gateway.calls import UNREACHED
 from models import Cart, CartItem, CheckoutAttempt, StripeLeg
-from services import attempts, history, inbox, legs, settle, snapshots, stock
+from services import attempts, history, inbox, language, legs, settle, snapshots, stock
 from services import settings as shop_settings
 from services.causes import CHECKOUT, LANDING, SHOPPER, Cause
 
 log = structlog.get_logger()
 
 TRIES = 4  # of a checkout that another tab of the same shopper keeps overtaking
-OVERTAKEN = "Your basket is being changed in another window. Look at it and try again."
+OVERTAKEN = Words("Your basket is being changed in another window. Look at it and try again.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,7 @@ class AlreadyPaid(Conflict):
 
     def __init__(self, order_id: str) -> None:
         self.order_id = order_id
-        super().__init__("Your last checkout is paid, or being paid. Here is your order.")
+        super().__init__(Words("Your last checkout is paid, or being paid. Here is your order."))
 
 
 class CheckoutEnded(Conflict):
@@ -116,7 +117,7 @@ class CheckoutEnded(Conflict):
 
     def __init__(self) -> None:
         super().__init__(
-            "This checkout has ended. Your basket is as it was; start again from there."
+            Words("This checkout has ended. Your basket is as it was; start again from there.")
         )
 
 
@@ -277,7 +278,7 @@ def found_at_stripe(session_id: str) -> str:
         facts = current_gateway().read_session(session_id, quick=True)
     except StripeRefused as refused:
         raise NotFound(
-            "There is no such order. Check the link, or find your order by e-mail."
+            Words("There is no such order. Check the link, or find your order by e-mail.")
         ) from refused
     named = next(fact.origin.attempt_id for fact in facts if isinstance(fact, (LegEnded, LegSeen)))
     if named is None:
@@ -328,7 +329,7 @@ def _draft(
             raise EmptyCart
         chosen = DELIVERIES.get(delivery)
         if chosen is None or cart.currency not in chosen.prices:
-            raise NotFound("There is no such delivery.")
+            raise NotFound(Words("There is no such delivery."))
         if len(plans.rhythms(lines)) > 1:
             raise PlansDoNotMix([line["title"] for line in plans.recurring(lines)])
         # Only what is bought once is sent for a price: a subscription includes its delivery.
@@ -420,6 +421,7 @@ def _record(shopper_id: str, draft: _Draft, way: str) -> str:
             fingerprint=draft.fingerprint,
             snapshot=draft.snapshot,
             currency=draft.currency,
+            language=language.spoken(),
             subtotal=draft.total - draft.shipping,
             shipping=draft.shipping,
             total=draft.total,
@@ -458,8 +460,10 @@ def _page(attempt_id: str, *, may_open: bool = True) -> PayPage:
     if any(door.state == LegState.REFUSED for door in doors.values()):
         settle.settle(attempt_id, CHECKOUT)  # gives stock and lines back
         raise StripeRefused(
-            "The payment service did not accept this order. Nothing was charged, and your basket "
-            "is kept."
+            Words(
+                "The payment service did not accept this order. Nothing was charged, and your "
+                "basket is kept."
+            )
         )
     usable = {
         kind: door
@@ -522,5 +526,5 @@ def _owned(order_id: str, shopper_id: str) -> CheckoutAttempt:
             )
         )
     if attempt is None:
-        raise NotFound("There is no such order.")
+        raise NotFound(Words("There is no such order."))
     return attempt

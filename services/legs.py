@@ -132,6 +132,7 @@ def _session(attempt: CheckoutAttempt, deadline: datetime, origin: str) -> dict[
         attempt_id=attempt.id,
         lines=attempt.lines,
         currency=attempt.currency,
+        locale=attempt.language,
         delivery=attempt.snapshot["delivery"],
         contact=attempt.snapshot["contact"],
         address=attempt.snapshot["address"],

@@ -5,16 +5,27 @@ from __future__ import annotations
 from datetime import timedelta
 
 from flask import current_app, render_template
+from flask_babel import gettext as _
 from sqlalchemy import select
 
 from domain.clock import now
 from domain.errors import StripeRefused, StripeReplayedFailure
 from domain.facts import RefundSeen
-from domain.money import display
 from extensions import atomic, reading
 from gateway import current_gateway
 from models import Order, OutboxMessage, Refund
-from services import attempts, links, mail, orders, outbox, receipts, refunds, settle, shop
+from services import (
+    attempts,
+    language,
+    links,
+    mail,
+    orders,
+    outbox,
+    receipts,
+    refunds,
+    settle,
+    shop,
+)
 from services.causes import Cause
 
 KEY_LIVES = timedelta(hours=23)  # Stripe forgets an idempotency key after 24
@@ -82,10 +93,12 @@ def tell(message: OutboxMessage) -> outbox.Result:
         order = session.scalar(select(Order).where(Order.id == message.order_id))
     if order is None or not order.email:
         return {"not_sent": "there is no order with an address"}
-    amount = display(row.amount or 0, row.currency or order.currency)
     number = orders.number(order)
-    mail_ = receipts.addressed(message, order.email, f"{amount} is on its way back to you")
     link = current_app.extensions["settings"].public_origin + links.path(order)
-    about = {"number": number, "amount": amount, "link": link, "shop": shop.IDENTITY}
-    mail_.set_content(render_template("email/refunded.txt", **about))
+    with language.speaking(order.language):
+        amount = language.money(row.amount or 0, row.currency or order.currency)
+        about = {"number": number, "amount": amount, "link": link, "shop": shop.IDENTITY}
+        subject = _("%(amount)s is on its way back to you", amount=amount)
+        mail_ = receipts.addressed(message, order.email, subject)
+        mail_.set_content(render_template("email/refunded.txt", **about))
     return mail.send(mail_)

@@ -7,13 +7,13 @@ from email.utils import format_datetime
 from urllib.parse import urlsplit
 
 from flask import current_app, render_template
+from flask_babel import gettext as _
 from sqlalchemy import func, select
 
 from domain.clock import now
-from domain.money import display
 from extensions import atomic, reading
-from models import CheckoutAttempt, Order, OutboxMessage, Payment
-from services import links, mail, orders, outbox, plan_pages, shop
+from models import CheckoutAttempt, Order, OrderItem, OutboxMessage, Payment
+from services import language, links, mail, orders, outbox, plan_pages, shop
 
 MOST_LINKS = 20
 
@@ -52,11 +52,17 @@ def send_failure(message: OutboxMessage) -> outbox.Result:
     if email is None:
         return {"not_sent": "the person is forgotten"}
     number = orders.number(order) if order else None
-    mail_ = addressed(message, email, f"The payment for {_called(number)} did not go through")
     origin = current_app.extensions["settings"].public_origin
     link = origin + (links.path(order) if order else f"/orders/{attempt.id}")
     about = {"number": number, "link": link, "shop": shop.IDENTITY}
-    mail_.set_content(render_template("email/payment_failed.txt", **about))
+    with language.speaking(attempt.language):
+        subject = (
+            _("The payment for order %(number)s did not go through", number=number)
+            if number
+            else _("The payment for your order did not go through")
+        )
+        mail_ = addressed(message, email, subject)
+        mail_.set_content(render_template("email/payment_failed.txt", **about))
     return mail.send(mail_)
 
 
@@ -73,8 +79,9 @@ def send_order_links(message: OutboxMessage) -> outbox.Result:
         ).all()
     origin = current_app.extensions["settings"].public_origin
     listed = [(orders.number(one), one.created_at, origin + links.path(one)) for one in found]
-    mail_ = addressed(message, order.email, "Your orders")
-    mail_.set_content(render_template("email/links.txt", orders=listed, shop=shop.IDENTITY))
+    with language.speaking(order.language):
+        mail_ = addressed(message, order.email, _("Your orders"))
+        mail_.set_content(render_template("email/links.txt", orders=listed, shop=shop.IDENTITY))
     return mail.send(mail_)
 
 
@@ -97,6 +104,11 @@ def compose(message: OutboxMessage) -> EmailMessage:
     with reading() as session:
         order = session.scalars(select(Order).where(Order.id == message.order_id)).one()
         items = list(order.items)
+    with language.speaking(order.language):
+        return _written(message, order, items)
+
+
+def _written(message: OutboxMessage, order: Order, items: list[OrderItem]) -> EmailMessage:
     case = orders.dossier(order.id)
     settings = current_app.extensions["settings"]
     about = {
@@ -106,18 +118,16 @@ def compose(message: OutboxMessage) -> EmailMessage:
         "unpaid": plan_pages.unpaid(items),
         "plans": plan_pages.of(case) if case else [],
         "number": orders.number(order),
-        "money": lambda amount: display(amount, order.currency),
+        "money": lambda amount: language.money(amount, order.currency),
         "link": settings.public_origin + links.path(order),
         "shop": shop.IDENTITY,
     }
-    mail_ = addressed(message, order.email, f"Your receipt for order {about['number']}")
+    mail_ = addressed(
+        message, order.email, _("Your receipt for order %(number)s", number=about["number"])
+    )
     mail_.set_content(render_template("email/receipt.txt", **about))
     mail_.add_alternative(render_template("email/receipt.html", **about), subtype="html")
     return mail_
-
-
-def _called(number: str | None) -> str:
-    return f"order {number}" if number else "your order"
 
 
 def addressed(message: OutboxMessage, email: str | None, subject: str) -> EmailMessage:

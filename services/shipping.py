@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from flask import current_app, render_template
+from flask_babel import gettext as _
 from sqlalchemy import select
 
 from domain.clock import now
@@ -29,6 +30,7 @@ from services import (
     attempts,
     disputes,
     history,
+    language,
     links,
     mail,
     orders,
@@ -262,7 +264,6 @@ def tell(message: OutboxMessage) -> outbox.Result:
     if not order.email:
         return {"not_sent": "the order has no address"}
     number = orders.number(order)
-    mail_ = receipts.addressed(message, order.email, f"Order {number} is on its way")
     about = {
         "number": number,
         "parcel": parcel,
@@ -270,5 +271,8 @@ def tell(message: OutboxMessage) -> outbox.Result:
         "link": current_app.extensions["settings"].public_origin + links.path(order),
         "shop": shop.IDENTITY,
     }
-    mail_.set_content(render_template("email/shipped.txt", **about))
+    with language.speaking(order.language):
+        subject = _("Order %(number)s is on its way", number=number)
+        mail_ = receipts.addressed(message, order.email, subject)
+        mail_.set_content(render_template("email/shipped.txt", **about))
     return mail.send(mail_)
