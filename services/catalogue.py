@@ -13,6 +13,7 @@ from domain.errors import NotFound, UnknownProduct
 from domain.words import Words
 from extensions import atomic, db, reading
 from models import Product, StockMovement
+from services import language
 
 PAGE = 12
 CURRENCIES = ("eur", "usd", "jpy")
@@ -82,9 +83,13 @@ def search(
     if category:
         where.append(Product.category == category)
     if query:
-        like = f"%{_escaped(query)}%"
+        like, meant = f"%{_escaped(query)}%", language.meant(query)
+        read = (Product.title, Product.subtitle)
         where.append(
-            or_(*(column.ilike(like, escape="\\") for column in (Product.title, Product.subtitle)))
+            or_(
+                *(column.ilike(like, escape="\\") for column in read),
+                *(column.in_(meant) for column in read),
+            )
         )
     with reading() as session:
         found = session.scalars(

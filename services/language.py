@@ -1,7 +1,8 @@
 """In which language somebody is spoken to: words, sums and times.
 
-A sentence in the code is English and is its own key; ``translations/<language>.po`` has the others.
-They are read when the first page needs them, so that there is nothing to compile or to forget.
+A sentence in the code is English and is its own key; ``translations/<language>.po`` has the
+others, and ``translations/goods/<language>.po`` what the shop says of itself and of its goods. They
+are read when the first page needs them, so that there is nothing to compile or to forget.
 Which language is in force is Flask-Babel's to know: the visitor's during a request, the one frozen
 with an order while a mail about it is written, and English for everything else.
 """
@@ -20,6 +21,7 @@ from unicodedata import normalize
 
 from babel import Locale
 from babel.dates import format_date, format_skeleton
+from babel.messages.catalog import Catalog
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from babel.numbers import parse_pattern
@@ -50,11 +52,34 @@ def catalogue(language: str) -> NullTranslations:
     """All words of a language; English needs none."""
     if language == ENGLISH:
         return NullTranslations()
+    words = _read(CATALOGUES / f"{language}.po", language)
+    for message in _read(CATALOGUES / "goods" / f"{language}.po", language):
+        words[message.id] = message
     compiled = BytesIO()
-    with (CATALOGUES / f"{language}.po").open("rb") as file:
-        write_mo(compiled, read_po(file, locale=language))
+    write_mo(compiled, words)
     compiled.seek(0)
     return Translations(compiled)
+
+
+def _read(path: Path, language: str) -> Catalog:
+    with path.open("rb") as file:
+        return read_po(file, locale=language)
+
+
+@cache
+def _said_of_goods(language: str) -> dict[str, str]:
+    """What is said of the shop's goods in a language, and what that is in the shop's own words."""
+    if language == ENGLISH:
+        return {}
+    goods = _read(CATALOGUES / "goods" / f"{language}.po", language)
+    return {str(message.string): str(message.id) for message in goods if message.id}
+
+
+def meant(query: str) -> list[str]:
+    """The shop's own words for goods of which the language in force says something like it."""
+    wanted = query.casefold()
+    found = _said_of_goods(spoken()).items()
+    return [own for theirs, own in found if wanted in theirs.casefold()] if wanted else []
 
 
 def spoken() -> str:
@@ -78,13 +103,16 @@ def speaking(language: str | None) -> AbstractContextManager[None]:
 def said(words: str | None) -> str:
     """A sentence of ours in the language in force; any other text as it is."""
     if isinstance(words, Words):
-        values = {name: said(value) for name, value in words.values.items()}
+        values = {
+            name: said(value) if isinstance(value, Words) else kept(str(value))
+            for name, value in words.values.items()
+        }
         return gettext(words.pattern, **values)
     return words if words is not None else ""
 
 
 def kept(label: str | None) -> str:
-    """The same for a label of ours that was stored in English."""
+    """The same for what was stored in English: a label of ours, or a name that the shop gave."""
     return gettext(label) if label else ""
 
 

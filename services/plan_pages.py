@@ -127,7 +127,7 @@ def state_of(row: Subscription) -> str:
 def _running(rows: list[Subscription], payments: Iterable[Payment]) -> PlanView:
     row, parts = rows[0], {row.part for row in rows}
     begun = row.status in plan_rows.BEGUN
-    lines = [PlanLine(one.title, one.price, _plan(one)) for one in rows]
+    lines = [PlanLine(language.kept(one.title), one.price, _plan(one)) for one in rows]
     return PlanView(
         lines=lines,
         currency=row.currency,
@@ -160,7 +160,7 @@ def _waiting(item: OrderItem, case: Dossier) -> PlanView:
     }
     state = LineState(item.state)
     return PlanView(
-        lines=[PlanLine(item.title, item.price, item.plan or {})],
+        lines=[PlanLine(language.kept(item.title), item.price, item.plan or {})],
         currency=case.attempt.currency,
         state="save_card" if until else state,
         words=words.get(state, ""),

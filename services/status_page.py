@@ -322,7 +322,9 @@ def _words(
             hello = _("Thank you, %(name)s.", name=name) if name else _("Thank you.")
             return _paid_words(case, hello, contact, mine)
         case "owed":
-            recurring = [line["title"] for line in plans.recurring(case.attempt.lines)]
+            recurring = [
+                language.kept(line["title"]) for line in plans.recurring(case.attempt.lines)
+            ]
             titles = language.listed(recurring) if mine else _("your subscription")
             return (
                 _("One more step: your first payment"),
@@ -460,7 +462,7 @@ def _what_is_left(case: orders.Dossier) -> tuple[str, str]:
     later = [item for item in case.items if item.plan and item.state != LineState.ACTIVE]
     if not later:
         return _("You’re all set."), ""
-    titles, count = language.listed([item.title for item in later]), len(later)
+    titles, count = language.listed([language.kept(item.title) for item in later]), len(later)
     if plan_pages.save_until(case):
         return _("One step is left."), ngettext(
             "%(titles)s has not started yet.",
@@ -545,7 +547,9 @@ def _parcel(parcel: Shipment) -> str:
         "%(carrier)s, sent %(day)s: %(lines)s.",
         carrier=f"{parcel.carrier} {parcel.tracking}".strip(),
         day=language.short_day(parcel.at),
-        lines=language.listed([f"{line['quantity']} × {line['title']}" for line in parcel.lines]),
+        lines=language.listed(
+            [f"{line['quantity']} × {language.kept(line['title'])}" for line in parcel.lines]
+        ),
     )
 
 

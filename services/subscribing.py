@@ -111,7 +111,7 @@ def tell_renewal(message: OutboxMessage) -> outbox.Result:
             raise outbox.Unreachable("the order's receipt goes first, and may tell of it")
         if message.key in (receipt.result or {}).get("payments", ()):
             return {"not_sent": "the order's receipt tells of it"}
-    title = row.title if row else _("your subscription")
+    title = language.kept(row.title) if row else _("your subscription")
     about = {
         "title": title,
         "amount": language.money(paid.amount, paid.currency),
@@ -133,7 +133,7 @@ def tell_past_due(message: OutboxMessage) -> outbox.Result:
     owing = [row for row in rows if row.pay_url and row.status not in plan_rows.ENDED]
     if not owing:
         return {"not_sent": "it is paid by now"}
-    titles = language.listed([row.title for row in owing])
+    titles = language.listed([language.kept(row.title) for row in owing])
     amount = language.money(sum(row.price for row in owing), owing[0].currency)
     subject = _("The payment for %(titles)s did not go through", titles=titles)
     about = {"title": titles, "amount": amount, "pay_at": owing[0].pay_url}
@@ -188,11 +188,11 @@ def _title(message: OutboxMessage) -> str:
             item = select(OrderItem.title).where(
                 OrderItem.order_id == message.order_id, OrderItem.sku == part
             )
-            return session.scalar(item) or _("Your subscription")
+            return language.kept(session.scalar(item)) or _("Your subscription")
         titles = session.scalars(
             select(Subscription.title).where(Subscription.stripe_id == message.key)
         ).all()
-    return language.listed(list(titles)) or _("Your subscription")
+    return language.listed([language.kept(title) for title in titles]) or _("Your subscription")
 
 
 def _send(message: OutboxMessage, subject: str, template: str, **about: object) -> outbox.Result:
