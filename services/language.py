@@ -18,6 +18,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 from unicodedata import normalize
+from zoneinfo import ZoneInfo
 
 from babel import Locale
 from babel.dates import format_date, format_skeleton
@@ -30,6 +31,7 @@ from flask_babel import Domain, force_locale, get_locale, gettext, ngettext
 
 from domain.money import SHOWN_WITHOUT_DECIMALS, SIGNS, display, exponent
 from domain.words import Words
+from services.shop import IDENTITY
 
 # As each calls itself. Another one is a line here and a catalogue.
 LANGUAGES = {"en": "English", "de": "Deutsch", "ja": "日本語"}
@@ -141,9 +143,19 @@ def _money(amount: int, currency: str, locale: Locale) -> str:
     return f"{minus}{before.replace('¤', sign)}{number}{after.replace('¤', sign)}"
 
 
+def here(moment: datetime) -> datetime:
+    """The moment by the clock of the shop."""
+    return moment.astimezone(_zone(IDENTITY.time_zone))
+
+
+@cache
+def _zone(name: str) -> ZoneInfo:
+    return ZoneInfo(name)
+
+
 def clock(moment: datetime) -> str:
     """``14:05``"""
-    return f"{moment:%H:%M}"
+    return f"{here(moment):%H:%M}"
 
 
 def day(moment: datetime) -> str:
@@ -158,7 +170,7 @@ def short_day(moment: datetime) -> str:
 
 def long_day(moment: datetime) -> str:
     """``3 December 2026``"""
-    return str(format_date(moment, "long", locale=_locale()))
+    return str(format_date(here(moment), "long", locale=_locale()))
 
 
 def when(moment: datetime) -> str:
@@ -168,7 +180,7 @@ def when(moment: datetime) -> str:
 
 
 def _skeleton(skeleton: str, moment: datetime) -> str:
-    return str(format_skeleton(skeleton, moment, locale=_locale()))
+    return str(format_skeleton(skeleton, here(moment), locale=_locale()))
 
 
 def every(plan: Mapping[str, Any]) -> str:

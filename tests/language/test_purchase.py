@@ -173,7 +173,12 @@ def test_mails_hours_later_are_in_the_language_of_the_checkout(sqlite_shop: Shop
         units = {item.id: 1 for item in order.items}
     shipping.pack(order.id, actor="owner", version=order.version)
     shipping.ship(
-        order.id, units, carrier="DHL", tracking="00340", actor="owner", version=sqlite_shop.the_order().version
+        order.id,
+        units,
+        carrier="DHL",
+        tracking="00340",
+        actor="owner",
+        version=sqlite_shop.the_order().version,
     )
     sqlite_shop.work()
 
