@@ -56,7 +56,7 @@ def test_clocks_are_told_as_they_go_where_the_shop_is(sqlite_shops: TestShops):
         page = maya.get(f"/checkout/cancel?attempt={checkout.order_id}").text
 
         # An hour after 20:05 UTC it is the next morning in Tokyo.
-        assert re.search(r'<time datetime="[^"]*T21:05:00\+00:00">06:05</time>', page)
+        assert re.search(r'<time datetime="[^"]*T21:05:\d\d\+00:00">06:05</time>', page)
 
 
 def test_a_sober_shop_has_no_stamp_and_no_torn_edge(sqlite_shops: TestShops):
