@@ -132,9 +132,8 @@ def money(amount: int, currency: str) -> str:
 def _money(amount: int, currency: str, locale: Locale) -> str:
     places = exponent(currency)
     shown = 0 if currency in SHOWN_WITHOUT_DECIMALS else places
-    number = parse_pattern("#,##0").apply(
-        Decimal(abs(amount)).scaleb(-places), locale, force_frac=(shown, shown)
-    )
+    digits = "#,##0" + ("." + "0" * shown if shown else "")
+    number = parse_pattern(digits).apply(Decimal(abs(amount)).scaleb(-places), locale)
     pattern = locale.currency_formats["standard"]
     before, after = pattern.prefix[0], pattern.suffix[0]
     sign = SIGNS.get(currency, currency.upper() + " ")

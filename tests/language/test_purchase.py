@@ -160,6 +160,27 @@ def test_waiting_in_every_state_is_said_without_english(sqlite_shop: Shop, langu
     assert walk.left == stranger_walk.left == {}
 
 
+@pytest.mark.parametrize(
+    ("language", "card", "what", "do"),
+    [
+        ("en", "4000000000009995", "There was not enough money on the card.", "another card"),
+        ("de", "4000000000009995", "Auf der Karte war nicht genug Guthaben.", "andere Karte"),
+        ("ja", "4000000000009995", "カードの残高が不足していました。", "別のカード"),
+        ("de", "4000000000000002", "Ihre Bank hat die Zahlung abgelehnt.", "anderen Karte"),
+    ],
+)
+def test_a_declined_card_reads_in_plain_words_with_what_helps(
+    sqlite_shop: Shop, language: str, card: str, what: str, do: str
+):
+    maya = visitor(sqlite_shop, language)
+    checkout = maya.buy()
+    checkout.pay(card)
+    page = maya.come_back(checkout).text
+
+    note = page[page.index(f"<b>{what}</b>") :].partition("</p>")[0]
+    assert do in note
+
+
 @pytest.mark.accept("X20")
 @each_other
 def test_mails_hours_later_are_in_the_language_of_the_checkout(sqlite_shop: Shop, language: str):
