@@ -273,6 +273,10 @@ def test_search_engines_are_told_where_each_language_is(sqlite_shop: Shop):
         address = f"{ORIGIN}/products/enamel-mug?lang={code}"
         assert f'<link rel="alternate" hreflang="{code}" href="{address}">' in page.text
     assert f'hreflang="x-default" href="{ORIGIN}/products/enamel-mug"' in page.text
+    # A page without a language in its address is not another language's.
+    assert f'"canonical" href="{ORIGIN}/products/enamel-mug?lang=ja"' in page.text
+    bare = visitor(sqlite_shop, "de").get("/products/enamel-mug").text
+    assert f'"canonical" href="{ORIGIN}/products/enamel-mug"' in bare
     assert "hreflang" not in sqlite_shop.shopper().get("/cart").text
 
 
