@@ -84,6 +84,24 @@ def meant(query: str) -> list[str]:
     return [own for theirs, own in found if wanted in theirs.casefold()] if wanted else []
 
 
+@cache
+def _own() -> dict[str, str]:
+    found: dict[str, str] = {}
+    for language in LANGUAGES:
+        if language != ENGLISH:
+            for path in (CATALOGUES / f"{language}.po", CATALOGUES / "goods" / f"{language}.po"):
+                for message in _read(path, language):
+                    if isinstance(message.id, str) and message.id:
+                        found[str(message.string)] = message.id
+    return found
+
+
+def own_words(text: str) -> str:
+    """What this shop itself calls what it has called ``text`` in some language; a name that it
+    has given nobody comes back as it is."""
+    return _own().get(text, text)
+
+
 def spoken() -> str:
     """The language in force."""
     locale = get_locale()

@@ -8,6 +8,7 @@ guessed: what does not fit our catalogue to the cent is left to a person.
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -25,7 +26,7 @@ from extensions import atomic, db, insert_once, reading, retrying
 from gateway import current_gateway
 from gateway.facts import Payer, Purchase, PurchaseLine
 from models import CheckoutAttempt, Product, StripeLeg
-from services import history
+from services import history, language
 from services import settings as shop_settings
 from services.causes import Cause
 
@@ -54,7 +55,7 @@ def refill(attempt_id: str, payment_intent: str | None, subscription: str | None
     payer, label = Payer(), None
     if payment_intent:
         bought = _purchase(payment_intent, subscription)
-        label = bought.delivery_label if bought else None
+        label = language.own_words(bought.delivery_label or "") or None if bought else None
         payer = bought.payer if bought else current_gateway().payer_of(payment_intent)
     with atomic() as session:
         known = session.get(CheckoutAttempt, attempt_id)
@@ -87,7 +88,8 @@ def _is_id(text: str) -> bool:
 def _lines(bought: Purchase) -> tuple[list[dict[str, Any]], int, str | None] | None:
     """Stripe's line items as a snapshot holds them, with what the delivery cost and its label, if
     each is exactly one product of ours and the amounts add up; None otherwise."""
-    sold, shipping, label = list(bought.lines), bought.shipping, bought.delivery_label
+    sold = [replace(line, title=language.own_words(line.title)) for line in bought.lines]
+    shipping, label = bought.shipping, language.own_words(bought.delivery_label or "") or None
     if any(line.rhythm for line in sold):  # then the parcel is a line of its own
         labels = {way.label for way in DELIVERIES.values()}
         sent = next((line for line in sold if line.title in labels and not line.rhythm), None)
