@@ -20,7 +20,7 @@ from domain.money import SIGNS, amount_of, display, plain
 from domain.transitions import LineState
 from models import OrderItem
 from services import evidence as evidence_of
-from services import orders, refunds, shipping, subscriptions
+from services import links, orders, refunds, shipping, subscriptions
 from services.causes import Cause
 from services.orders import Dossier
 from services.refunds import KeyUsed, MoreThanIsLeft, NotARefund, NothingToRefund
@@ -104,6 +104,17 @@ def ship(order_id: str) -> Page:
 @bp.post("/orders/<order_id>/delivery")
 def deliver(order_id: str) -> Page:
     return _step(order_id, shipping.deliver, "Delivered.")
+
+
+@bp.post("/orders/<order_id>/links")
+def replace_links(order_id: str) -> Page:
+    """The shopper gets a fresh link by mail; every older one stops working."""
+    _case(order_id)
+    try:
+        links.replace(order_id, Cause("admin", actor=g.admin.email))
+    except Conflict as error:
+        return order_page(order_id, conflict=error), error.http_status
+    return _back(order_id, "The old links are dead. A fresh link is on its way to the shopper.")
 
 
 @bp.post("/orders/<order_id>/subscriptions/<int:row_id>/cancel")

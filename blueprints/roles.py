@@ -35,6 +35,8 @@ NEEDS = {
     "admin.pack": PACKER,
     "admin.ship": PACKER,
     "admin.deliver": PACKER,
+    # links that shoppers were sent
+    "admin.replace_links": PACKER,
     # goods and stock
     "admin.products": VIEWER,
     "admin.products_csv": VIEWER,

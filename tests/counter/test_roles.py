@@ -44,6 +44,7 @@ LOWEST = {
     "POST /admin/orders/<order_id>/packing": "packer",
     "POST /admin/orders/<order_id>/shipments": "packer",
     "POST /admin/orders/<order_id>/delivery": "packer",
+    "POST /admin/orders/<order_id>/links": "packer",
     "GET /admin/products": "viewer",
     "GET /admin/products.csv": "viewer",
     "GET /admin/products/<sku>": "viewer",

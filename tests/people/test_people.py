@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from extensions import db, reading
-from services import links, people, reconcile
+from services import erasure, links, people, reconcile
 from tests.shop import MUG, Shop
 
 
@@ -57,7 +57,7 @@ def test_a_person_is_forgotten_and_every_cent_stays(shop: Shop) -> None:
     reconcile.sync()
     before = len(shop.payments())
 
-    done = people.erase("MAYA@example.com")
+    done = erasure.erase("MAYA@example.com")
 
     assert (done.orders, done.still_open) == (2, 0)
     left = _everything(shop).lower()
@@ -70,7 +70,7 @@ def test_a_person_is_forgotten_and_every_cent_stays(shop: Shop) -> None:
     kept = shop.order(theirs.order_id)
     assert kept is not None
     assert kept.email == "somebody@example.com"
-    assert people.erase("maya@example.com").orders == 0
+    assert erasure.erase("maya@example.com").orders == 0
     assert shop.proves()
 
 
@@ -82,7 +82,7 @@ def test_links_in_old_mails_open_nothing_after_that(shop: Shop) -> None:
     path = links.path(shop.the_order())
     assert shop.shopper().get(path).status_code == 200
 
-    people.erase("maya@example.com")
+    erasure.erase("maya@example.com")
 
     assert shop.shopper().get(path).status_code == 404
 
@@ -90,13 +90,13 @@ def test_links_in_old_mails_open_nothing_after_that(shop: Shop) -> None:
 @pytest.mark.accept("X22")
 def test_whoever_may_still_have_to_be_written_to_is_kept_until_then(shop: Shop) -> None:
     bought = shop.shopper().buy()
-    assert people.erase("maya@example.com").still_open == 1
+    assert erasure.erase("maya@example.com").still_open == 1
     assert shop.attempt(bought.order_id).email == "maya@example.com"
 
     bought.pay()
     shop.deliver_and_work()
 
-    assert people.erase("maya@example.com").still_open == 0
+    assert erasure.erase("maya@example.com").still_open == 0
     assert "maya@example.com" not in _everything(shop)
 
 
