@@ -110,7 +110,7 @@ def resend(order_id: str) -> Response:
 
 @bp.post("/orders/<order_id>/links")
 @limiter.limit("5 per minute")
-def replace_links(order_id: str) -> Answer:
+def replace_links(order_id: str) -> Answer | str:
     """A fresh link by mail; every older one stops working, the one that was shown here too."""
     case = web.owned(order_id)
     try:

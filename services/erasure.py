@@ -8,13 +8,13 @@ emptied, by ``services.snapshots``.
 from __future__ import annotations
 
 import re
+import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
 from sqlalchemy import Text, cast, delete, false, func, or_, select, update
-from sqlalchemy.exc import OperationalError
 
 from domain.clock import now
 from domain.roles import ROLES
@@ -127,7 +127,7 @@ def erase(email: str, actor: str = "command line") -> Erased:
         session.flush()
         _blot_out(words, ids)
         if not kept and not waiting:
-            _blot_out_everywhere({word for word in words if _is_unmistakable(word)}, email)
+            _blot_out_everywhere(words, email)
         session.add(AuditEntry(actor=actor, action="erased a person", detail=f"{len(ids)} rows"))
     named = tuple(dict.fromkeys(f"{row.stripe_id} ({row.title})" for row in running))
     still_open = len(waiting - kept) + undecided
@@ -205,7 +205,9 @@ def _blot_out(words: set[str], ids: list[str]) -> None:
 
 
 def _blot_out_everywhere(words: set[str], email: str) -> None:
-    """In what was written about anything. What a colleague did stays under the colleague's name."""
+    """In what was written about anything, where it says something that names nobody else. What a
+    colleague did stays under the colleague's name."""
+    telling = {word.lower() for word in words if _is_unmistakable(word)}
     is_colleague = db.session.scalar(
         select(User.id).where(func.lower(User.email) == email, User.role.in_(ROLES))
     )
@@ -213,9 +215,7 @@ def _blot_out_everywhere(words: set[str], email: str) -> None:
         if model is AuditEntry and is_colleague:
             continue
         texts = [func.lower(cast(getattr(model, name), Text)) for name in columns]
-        named = or_(
-            *(text.contains(word.lower(), autoescape=True) for text in texts for word in words)
-        )
+        named = or_(*(text.contains(word, autoescape=True) for text in texts for word in telling))
         _without(db.session.scalars(select(model).where(named)).all(), columns, words)
 
 
@@ -253,7 +253,7 @@ def _write_anew() -> bool:
         cursor = connection.cursor()
         cursor.execute("VACUUM")
         return not cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-    except (OperationalError, connection.dialect.dbapi.OperationalError) as error:  # type: ignore[attr-defined]
+    except sqlite3.OperationalError as error:
         log.warning("erasure.file_not_cleaned", why=str(error))
         return False
     finally:

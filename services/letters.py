@@ -50,7 +50,7 @@ def origin() -> str:
 def parts(text: str) -> list[tuple[list[str], str | None]]:
     """A letter's paragraphs as (lines, address): a paragraph whose last line is an address is a
     link to it, and what stands before it is what the link is called."""
-    found = []
+    found: list[tuple[list[str], str | None]] = []
     for paragraph in text.strip().split("\n\n"):
         lines = [line.strip() for line in paragraph.splitlines() if line.strip()]
         while lines:

@@ -190,7 +190,7 @@ def _carry_out(message: OutboxMessage) -> bool:
         log.exception("outbox.failed", kind=message.kind, key=message.key)
         _try_again(message, error, counts=True)
         return False
-    dropped = {"payload": {}} if message.kind in _forgets else {}
+    dropped: Result = {"payload": {}} if message.kind in _forgets else {}
     _finish(message, state="done", result=result, done_at=now(), error=None, **dropped)
     log.info("outbox.done", kind=message.kind, key=message.key)
     return True

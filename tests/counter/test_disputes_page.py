@@ -24,6 +24,7 @@ from services import (
     erasure,
     inbox,
     orders,
+    refunds,
     settle,
     shipping,
     stock,
