@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -259,13 +260,12 @@ def test_one_place_may_ask_five_times_a_minute(sqlite_shop: Shop) -> None:
 def test_a_link_that_waited_for_the_mail_server_is_as_young_as_its_mail(
     sqlite_shop: Shop, bought: Checkout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = sqlite_shop.app.extensions["settings"]
-    object.__setattr__(settings, "smtp_url", "smtp://127.0.0.1:1")
-    try:
+    extensions = sqlite_shop.app.extensions
+    with monkeypatch.context() as patched:
+        nobody_answers = replace(extensions["settings"], smtp_url="smtp://127.0.0.1:1")
+        patched.setitem(extensions, "settings", nobody_answers)
         asks(sqlite_shop.shopper())
         sqlite_shop.work()
-    finally:
-        object.__setattr__(settings, "smtp_url", None)
     sqlite_shop.clock.forward(minutes=20)
 
     sqlite_shop.work()
