@@ -80,6 +80,9 @@ NEEDS = {
     "admin.settings": ADMIN,
     "admin.change_settings": ADMIN,
     "admin.undo_change": ADMIN,
+    # shoppers' own data
+    "admin.person": ADMIN,
+    "admin.erase": ADMIN,
     # people
     "admin.people": ADMIN,
     "admin.invite": ADMIN,

@@ -58,6 +58,8 @@ LOWEST = {
     "GET /admin/product-imports": "admin",
     "POST /admin/product-imports": "admin",
     "POST /admin/product-imports/confirmations": "admin",
+    "GET /admin/orders/<order_id>/person": "admin",
+    "POST /admin/orders/<order_id>/erasures": "admin",
     "GET /admin/orders/<order_id>/refund": "refunds",
     "POST /admin/orders/<order_id>/refund": "refunds",
     "POST /admin/exceptions/<int(max=2147483647):exception_id>/refunds": "refunds",

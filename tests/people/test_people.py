@@ -8,7 +8,9 @@ import pytest
 from sqlalchemy import text
 
 from extensions import db, reading
+from models import AuditEntry
 from services import erasure, links, people, reconcile
+from tests.pages.conftest import signed_in
 from tests.shop import MUG, Shop
 
 
@@ -115,3 +117,27 @@ def test_the_commands_say_what_they_did(sqlite_shop: Shop) -> None:
     done = runner.invoke(args=["person", "erase", "maya@example.com"])
     assert done.exit_code == 0
     assert "1 orders" in done.output
+
+
+@pytest.mark.accept("X22")
+def test_the_counter_gives_out_and_erases_once_the_address_is_typed(sqlite_shop: Shop) -> None:
+    shop, admin = sqlite_shop, signed_in(sqlite_shop)
+    bought = shop.shopper().buy()
+    bought.pay()
+    shop.deliver_and_work()
+    page = f"/admin/orders/{bought.order_id}"
+
+    told = admin.get(f"{page}/person")
+    assert told.headers["Content-Disposition"] == "attachment; filename=person.jsonl"
+    kinds = {json.loads(line)["kind"] for line in told.text.splitlines()}
+    assert {"order", "payment", "mail"} <= kinds
+    wrong = admin.post(f"{page}/erasures", {"email": "ben@example.com"})
+    assert wrong.status_code == 409 and "maya@example.com" in admin.get(page).text
+
+    assert admin.post(f"{page}/erasures", {"email": " MAYA@example.com"}).status_code == 303
+
+    assert "1 orders and" in admin.get(page).text
+    assert "maya@example.com" not in _everything(shop)
+    assert admin.get(f"{page}/person").status_code == 404
+    (entry,) = shop.rows(AuditEntry, AuditEntry.action == "erased a person")
+    assert entry.actor == "ada@example.com"
