@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from email.message import EmailMessage
 
 from flask import render_template
@@ -62,7 +63,15 @@ def send_order_links(message: OutboxMessage) -> outbox.Result:
             select(Order).where(*mine).order_by(Order.created_at.desc()).limit(MOST_LINKS)
         ).all()
         if not found:
-            return {"not_sent": "nothing was ordered with this address"}
+            return sign_in.UNKNOWN
+        others = select(func.count()).where(
+            OutboxMessage.kind == "order_links",
+            OutboxMessage.order_id.in_([one.id for one in found]),
+            OutboxMessage.created_at > now() - timedelta(hours=1),
+            OutboxMessage.id != message.id,
+        )
+        if (session.scalar(others) or 0) >= sign_in.MOST_AN_HOUR:
+            return sign_in.TOO_MANY
         session.execute(
             update(OutboxMessage)
             .where(OutboxMessage.id == message.id)

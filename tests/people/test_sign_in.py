@@ -8,8 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
-from extensions import limiter
+from extensions import limiter, reading
 from models import OutboxMessage, ShopperSession, SignInLink
 from services import links, reconcile, sign_in
 from tests.people.letters import leads_to, letters, read
@@ -229,17 +230,22 @@ def test_a_session_ends_when_nobody_comes_and_at_last_by_itself(
 def test_one_address_is_written_to_once_a_minute_and_five_times_an_hour(
     sqlite_shop: Shop, bought: Checkout
 ) -> None:
-    for _ in range(8):
-        for _ in range(2):
-            asks(sqlite_shop.shopper())
-        sqlite_shop.work()
-        sqlite_shop.clock.forward(minutes=1)
-    assert len(letters(sqlite_shop, "sign_in")) == sign_in.MOST_AN_HOUR
+    def ask_for_both(times: int) -> None:
+        for _ in range(times):
+            for _ in range(2):
+                asks(sqlite_shop.shopper())
+                sqlite_shop.shopper().post("/orders/find", {"email": MAYA})
+            sqlite_shop.work()
+            sqlite_shop.clock.forward(minutes=1)
+
+    ask_for_both(8)
+    for kind in ("sign_in", "order_links"):
+        assert len(letters(sqlite_shop, kind)) == sign_in.MOST_AN_HOUR
 
     sqlite_shop.clock.forward(minutes=60)
-    asks(sqlite_shop.shopper())
-    sqlite_shop.work()
-    assert len(letters(sqlite_shop, "sign_in")) == sign_in.MOST_AN_HOUR + 1
+    ask_for_both(1)
+    for kind in ("sign_in", "order_links"):
+        assert len(letters(sqlite_shop, kind)) == sign_in.MOST_AN_HOUR + 1
 
 
 def test_one_place_may_ask_five_times_a_minute(sqlite_shop: Shop) -> None:
@@ -318,3 +324,16 @@ def test_the_mail_says_what_the_link_does(sqlite_shop: Shop, bought: Checkout) -
     for form in ("plain", "html"):
         assert "works once, within 15 minutes" in read(mail, form)
         assert leads_to(mail) in read(mail, form).replace("&amp;", "&")
+
+
+def test_an_address_is_looked_up_in_an_index(sqlite_shop: Shop) -> None:
+    with reading() as session:
+        plan = session.execute(
+            text(
+                "EXPLAIN QUERY PLAN SELECT id FROM orders"
+                " WHERE shopper_id = 'x' OR lower(orders.email) = 'x'"
+            )
+        ).all()
+
+    said = " ".join(str(row) for row in plan)
+    assert "orders_of_an_address" in said and "SCAN orders" not in said
