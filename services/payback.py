@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from flask import current_app, render_template
 from flask_babel import gettext as _
 from sqlalchemy import select
 
@@ -14,18 +13,7 @@ from domain.facts import RefundSeen
 from extensions import atomic, reading
 from gateway import current_gateway
 from models import Order, OutboxMessage, Refund
-from services import (
-    attempts,
-    language,
-    links,
-    mail,
-    orders,
-    outbox,
-    receipts,
-    refunds,
-    settle,
-    shop,
-)
+from services import attempts, language, letters, links, mail, orders, outbox, refunds, settle
 from services.causes import Cause
 
 KEY_LIVES = timedelta(hours=23)  # Stripe forgets an idempotency key after 24
@@ -94,11 +82,8 @@ def tell(message: OutboxMessage) -> outbox.Result:
     if order is None or not order.email:
         return {"not_sent": "there is no order with an address"}
     number = orders.number(order)
-    link = current_app.extensions["settings"].public_origin + links.path(order)
     with language.speaking(order.language):
         amount = language.money(row.amount or 0, row.currency or order.currency)
-        about = {"number": number, "amount": amount, "link": link, "shop": shop.IDENTITY}
+        about = {"number": number, "amount": amount, "link": letters.origin() + links.path(order)}
         subject = _("%(amount)s is on its way back to you", amount=amount)
-        mail_ = receipts.addressed(message, order.email, subject)
-        mail_.set_content(render_template("email/refunded.txt", **about))
-    return mail.send(mail_)
+        return mail.send(letters.letter(message, order.email, subject, "refunded", **about))

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from flask import current_app, render_template
 from flask_babel import gettext as _
 from sqlalchemy import select
 
@@ -31,13 +30,12 @@ from services import (
     disputes,
     history,
     language,
+    letters,
     links,
     mail,
     orders,
     outbox,
-    receipts,
     refunds,
-    shop,
 )
 from services.causes import Cause
 
@@ -268,11 +266,8 @@ def tell(message: OutboxMessage) -> outbox.Result:
         "number": number,
         "parcel": parcel,
         "is_last": message.payload["is_last"],
-        "link": current_app.extensions["settings"].public_origin + links.path(order),
-        "shop": shop.IDENTITY,
+        "link": letters.origin() + links.path(order),
     }
     with language.speaking(order.language):
         subject = _("Order %(number)s is on its way", number=number)
-        mail_ = receipts.addressed(message, order.email, subject)
-        mail_.set_content(render_template("email/shipped.txt", **about))
-    return mail.send(mail_)
+        return mail.send(letters.letter(message, order.email, subject, "shipped", **about))

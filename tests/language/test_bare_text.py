@@ -16,7 +16,7 @@ from translations.harvest import ROOT, shopper_templates
 SPOKEN = {"alt", "aria-label", "content", "placeholder", "title", "value"}
 # What is no word of a language: glyphs, units of the page itself, names that Stripe's fields have.
 NO_WORDS = re.compile(
-    r"^(width=device-width, initial-scale=1|noindex|no-referrer|#[0-9a-f]{6}|\{.*\}|;url="
+    r"^(width=device-width, initial-scale=1|light|noindex|no-referrer|#[0-9a-f]{6}|\{.*\}|;url="
     r"|changed from:.*|load delay:.*)$",
     re.DOTALL,
 )
