@@ -120,6 +120,35 @@ def test_a_whole_purchase_shows_no_english(sqlite_shop: Shop, language: str):
 
 @pytest.mark.accept("X20")
 @each_other
+def test_links_and_signing_in_are_said_without_english(sqlite_shop: Shop, language: str):
+    maya = visitor(sqlite_shop, language)
+    walk = Walk(maya, language)
+    checkout = maya.buy()
+    checkout.pay()
+    sqlite_shop.deliver_and_work()
+    whose = {"email": ADDRESS["email"]}
+    walk.reads("asked", maya.post("/orders/sign-in-links", whose).text)
+    walk.reads("found", maya.post("/orders/find", whose).text)
+    walk.reads("replaced", maya.post(f"/orders/{checkout.order_id}/links").text)
+    sqlite_shop.work()
+    sent = dict(_mails(sqlite_shop))
+    for kind in ("sign_in", "order_links", "fresh_link"):
+        assert english_in(_all_of(sent[kind])) == [], kind
+    link = re.search(rf"{ORIGIN}(/orders/sign-in\S+)", _all_of(sent["sign_in"]))
+    assert link
+    walk.opens(link[1])
+    maya.post("/orders/sign-in", {"token": link[1].partition("token=")[2]})
+    walk.opens("/orders")  # signed in
+    walk.opens(link[1])  # it is used up
+    for token in ("forged", link[1].partition("token=")[2]):
+        path = f"/orders/{checkout.order_id}?token={token}"
+        walk.reads(path, visitor(sqlite_shop, language).get(path).text)
+
+    assert walk.left == {}
+
+
+@pytest.mark.accept("X20")
+@each_other
 def test_a_subscription_is_ordered_and_ended_without_english(sqlite_shop: Shop, language: str):
     maya = visitor(sqlite_shop, language)
     walk = Walk(maya, language)
@@ -206,9 +235,7 @@ def test_mails_hours_later_are_in_the_language_of_the_checkout(sqlite_shop: Shop
     sent = _mails(sqlite_shop)
     assert {kind for kind, _ in sent} >= {"receipt", "shipped"}
     for kind, mail in sent:
-        body = "\n".join(str(part.get_content()) for part in mail.walk() if not part.is_multipart())
-        for text in (str(mail["Subject"]), body):
-            assert english_in(re.sub(r"(?m)^\S+://\S+$", "", text)) == [], kind
+        assert english_in(_all_of(mail)) == [], kind
     receipt = dict(sent)["receipt"]
     price = {"de": "36,00\u00a0€", "ja": "€36.00"}[language]
     assert price in receipt.get_body(("plain",)).get_content()
@@ -220,6 +247,12 @@ def _mails(shop: Shop) -> list[tuple[str, email.message.EmailMessage]]:
         for row in shop.rows(OutboxMessage)
         if row.result and "source" in row.result
     ]
+
+
+def _all_of(mail: email.message.EmailMessage) -> str:
+    """Subject, text and HTML of a mail."""
+    parts = [str(part.get_content()) for part in mail.walk() if not part.is_multipart()]
+    return "\n".join([str(mail["Subject"]), *parts])
 
 
 def test_who_asks_for_nothing_we_speak_reads_english(sqlite_shop: Shop):
