@@ -279,7 +279,8 @@ def person_erase(email: str) -> None:
 @click.option("--strategy", default="mixed", help="One of them; mixed: switched while it storms.")
 @click.option("--json", "as_json", is_flag=True)
 def storm(seed: int, seeds: int, checkouts: int, jobs: int, strategy: str, as_json: bool) -> None:
-    from storm import WAYS_TO_SELL, main
+    from storm.report import main
+    from storm.world import WAYS_TO_SELL
 
     if strategy not in WAYS_TO_SELL:
         raise click.BadParameter(f"{strategy!r}; known: {', '.join(WAYS_TO_SELL)}")

@@ -1,4 +1,6 @@
-"""What people see of a storm: a bar while it blows, then figures, and a story if it broke."""
+"""The deterministic storm: every choice comes from the seed, so that a seed and a commit of this
+repository replay exactly. This is what people see of it: a bar while it blows, then figures, and a
+story if it broke."""
 
 from __future__ import annotations
 
