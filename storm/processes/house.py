@@ -218,7 +218,7 @@ class House:
     def close(self) -> None:
         self._closing.close()
 
-    def runs(self, *command: str, within_s: float = 120.0) -> subprocess.CompletedProcess[str]:
+    def runs(self, *command: str, within_s: float = 600.0) -> subprocess.CompletedProcess[str]:
         """A command of the shop, as somebody at its console runs it."""
         return subprocess.run(
             [str(Path(sys.executable).with_name("flask")), *command],
