@@ -29,7 +29,7 @@ bench: .venv/dev.stamp ## measure speed against the goals
 	@$(BIN)/python -m bench $(ARGS)
 
 storm: .venv/dev.stamp ## shop through crashes and faults, then prove the ledger
-	@$(BIN)/flask storm $(ARGS)
+	@$(BIN)/python -m storm.processes $(ARGS)
 
 words: .venv/dev.stamp ## bring the translations in step with what the pages say
 	@$(BIN)/python -m translations.harvest

@@ -104,6 +104,15 @@ def note_refused(about: str) -> None:
         log.warning("inbox.refusal_not_noted", error=type(error).__name__)
 
 
+def has_heard_since(moment: datetime) -> bool:
+    """Whether a webhook was accepted after then (UTC)."""
+    with reading() as session:
+        newer = select(StripeEvent.id).where(
+            StripeEvent.lane == "webhook", StripeEvent.received_at > moment
+        )
+        return session.scalar(newer.limit(1)) is not None
+
+
 def last_refused(about: str) -> datetime | None:
     """When a body was last refused for its ``secret`` or for our ``clock`` (UTC, to a minute)."""
     told = leases.read(_refused(about))

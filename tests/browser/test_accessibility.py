@@ -62,8 +62,17 @@ def test_axe_finds_nothing_on_any_page_in_any_state(shop: DemoShop, visit: Visit
     maya = visit(shop, viewport={"width": WIDTHS[-1], "height": HEIGHT}, reduced_motion="reduce")
     maya.expected += ["404 (", "422 ("]
     lens = Lens(maya.page)
-    for path in ("/", "/?q=nothing-like-it", "/products/pour-over-kettle", "/products/print-club",
-                 "/cart", "/orders", "/orders/find", "/nowhere"):  # fmt: skip
+    for path in (
+        "/",
+        "/?q=nothing-like-it",
+        "/products/pour-over-kettle",
+        "/products/print-club",
+        "/cart",
+        "/orders",
+        "/orders/find",
+        "/orders/sign-in?token=forged",
+        "/nowhere",
+    ):
         lens.opens(path)
     maya.opens("/products/enamel-mug")
     maya.presses("Add to basket")
@@ -109,6 +118,10 @@ def test_axe_finds_nothing_on_any_page_in_any_state(shop: DemoShop, visit: Visit
     maya.sees_paid()
     lens.looks("paid")
     lens.opens("/orders", "my orders")
+    maya.page.locator("#email").fill("maya@example.com")
+    maya.presses("Mail me a link")
+    maya.sees("Look into your mailbox")
+    lens.looks("a link to sign in is on its way")
     lens.opens("/dev/mailbox")
 
     assert lens.found | stranger_lens.found == {}
