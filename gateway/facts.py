@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from domain.bills import Bill
 from domain.facts import (
     DisputeSeen,
     Fact,
@@ -112,7 +113,14 @@ def of_session(session: StripeObject, paid_by: StripeObject | None = None) -> tu
             created=time_of((expanded or session).get("created")),
             origin=origin,
         )
-        ended = LegEnded(session["id"], LegState.COMPLETE, intent_id, _address(session), origin)
+        ended = LegEnded(
+            session["id"],
+            LegState.COMPLETE,
+            intent_id,
+            _address(session),
+            origin,
+            bill=bill_of(session),
+        )
         return (payment, ended)
 
     failure = _failure(expanded)
@@ -127,6 +135,20 @@ def of_session(session: StripeObject, paid_by: StripeObject | None = None) -> tu
     if expanded and expanded.get("status") == "succeeded":
         return (*of_intent(expanded), seen)  # paid a moment before the session says complete
     return (seen,)
+
+
+def bill_of(session: StripeObject) -> Bill | None:
+    """What a session adds up to; one that only saves a card adds up to nothing."""
+    details = session.get("total_details")
+    if details is None:
+        return None
+    return Bill(
+        before=session["amount_subtotal"] + (details["amount_shipping"] or 0),
+        discount=details["amount_discount"],
+        tax=details["amount_tax"],
+        total=session["amount_total"],
+        currency=session["currency"],
+    )
 
 
 def _of_subscribing(session: StripeObject, paid_by: StripeObject | None) -> tuple[Fact, ...]:

@@ -13,6 +13,7 @@ from flask import current_app
 
 from domain import facts as known
 from domain import plans
+from domain.bills import Bill
 from domain.clock import now
 from domain.errors import ShopError
 from domain.facts import Fact, LegState
@@ -97,7 +98,8 @@ class Desk(Recurring):
         said, customer = fact.origin.attempt_id, fact.origin.customer_id
         if fact.leg_id and not self._leg(fact.leg_id):
             said = attempts.owner_of_leg(fact.leg_id) or said
-        expected = self.attempt.stripe_customer if self.attempt.payment_ui == "elements" else None
+        ours = self.attempt.payment_ui == "elements" or self.attempt.tax_rates is not None
+        expected = self.attempt.stripe_customer if ours else None
         if customer and self.attempt.user_id and expected is None:
             user = db.session.get(User, self.attempt.user_id)
             expected = user.stripe_customer_id if user else None
@@ -220,10 +222,20 @@ class Desk(Recurring):
             leg.payment_intent = fact.payment_intent
         if fact.address and self.order and not self.order.address:
             self.order.address = fact.address
+        if fact.bill and leg.is_ours:
+            self._compare(fact.leg_id, fact.bill)
         if LegState(leg.state).is_final:
             self._ignored(f"{fact.leg_id} has already ended as {leg.state}")
             return
         self._set_leg(leg, fact.state)
+
+    def _compare(self, session_id: str, theirs: Bill) -> None:
+        """What was paid is decided by amount and currency (see ``_role``); that discount and tax in
+        it are ours as well is said here, once Stripe's bill is final."""
+        found = self.attempt.bill.differs(theirs)
+        if found:
+            said = f"The page was paid, and adds up differently. {'; '.join(found)}."
+            self._raise("bill_differs", session_id, said, theirs.total, theirs.currency)
 
     def _take_mirror(self, fact: known.LegSeen) -> None:
         leg = self._leg(fact.leg_id)

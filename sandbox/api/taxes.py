@@ -31,7 +31,8 @@ def calculate(box: Sandbox, params: Obj) -> Obj:
         raise _nowhere("customer_details[address]")
     if not 1 <= len(params["line_items"]) <= MOST_LINES:
         raise bad_parameter(f"You can have 1 to {MOST_LINES} line items.", "line_items")
-    rate, sums = tax.rate_for(place), {}
+    rate = tax.rate_for(place)
+    sums: dict[str, tuple[int, int]] = {}
     lines = []
     for number, given in enumerate(params["line_items"]):
         amounts.check_amount(given["amount"], params["currency"], f"line_items[{number}][amount]")
@@ -128,7 +129,8 @@ def check(box: Sandbox, params: Obj, prices: list[Obj], rates: list[Obj]) -> Obj
 
 def apply(box: Sandbox, session: Obj, place: Obj, items: list[Obj], shipping: Obj | None) -> None:
     """Tax a session's lines, after what a coupon took off, and its parcel."""
-    rate, taxes = tax.rate_for(place), {}
+    rate = tax.rate_for(place)
+    taxes: dict[str, tuple[int, int]] = {}
     whole = [(item, item["price"]["tax_behavior"]) for item in items]
     if session["shipping_cost"] and shipping:
         whole.append((session["shipping_cost"], shipping["tax_behavior"]))
