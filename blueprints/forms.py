@@ -48,7 +48,7 @@ def _text(label: str, most: int, missing: str | None) -> StringField:
 
 
 class CheckoutForm(FlaskForm):
-    """Contact, address, delivery and a discount code; ``contact()`` and ``address()`` after ``validate``."""
+    """Contact, address, delivery, a discount code; ``contact()``, ``address()`` once validated."""
 
     email = _text("E-mail", 254, "Enter your e-mail address, so that we can send the receipt.")
     phone = _text("Phone", 40, None)

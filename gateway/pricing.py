@@ -6,17 +6,20 @@ Sources: Stripe's reference of GET /v1/promotion_codes and POST /v1/tax/calculat
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 import stripe
 
 from domain import codes
+from domain.bills import Bill
 from domain.codes import Code
 from domain.errors import TaxPlaceUnknown
-from gateway.calls import Calls, plain
-from gateway.facts import time_of
+from gateway.calls import PAGE, Calls, plain
+from gateway.facts import bill_of, time_of
 
 MOST_OF_ONE_NAME = 10  # a code that was used before may have been given again
 PARCEL = "txcd_92010001"  # Stripe's tax code of a delivery
@@ -45,7 +48,26 @@ class TaxFound:
 
 
 class Pricing(Calls):
-    """Asked before an order is written, so that what it costs is known to the cent."""
+    """Asked before an order is written, so that what it costs is known to the cent; and Stripe's
+    own bills, to hold ours against."""
+
+    def bill(self, session_id: str) -> Bill | None:
+        """What a session adds up to. Raises StripeMissing."""
+        session = self._call(
+            lambda client: client.v1.checkout.sessions.retrieve(session_id), quick=True
+        )
+        return bill_of(plain(session))
+
+    def bills_since(self, since: datetime) -> Iterator[tuple[str, Bill]]:
+        """The bills of all sessions created since then (UTC), newest first, by the session's id."""
+        asked: Any = {"created": {"gte": int(since.timestamp())}, "limit": PAGE}
+        for session in self._pages(
+            lambda client, page: client.v1.checkout.sessions.list({**asked, **page})
+        ):
+            told = plain(session)
+            bill = bill_of(told)
+            if bill:
+                yield told["id"], bill
 
     def find_code(self, text: str) -> Code | None:
         """The code that somebody typed, in whatever case: the one that is active, else the newest

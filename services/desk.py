@@ -405,6 +405,7 @@ class Desk(Recurring):
         self.order.payment_intent = paid.payment_intent if paid else None
         self.order.paid_at = self.order.locked_at = now()
         self.order.paid_lane = self.cause.lane
+        self.confirmed = True
 
     def _take_back(self) -> bool:
         """Late money: hold the stock again, or leave the payment to a person (rule R9)."""

@@ -96,6 +96,7 @@ class View:
     retry_url: str | None = None
     pay_url: str | None = None
     share_url: str | None = None
+    invoice_url: str | None = None
     reason: str | None = None
     stopped: bool = False
     plans: list[PlanView] = field(default_factory=list)
