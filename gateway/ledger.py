@@ -66,7 +66,12 @@ class Ledger(Doors):
                 {
                     **by,
                     "limit": 1,
-                    "expand": ["data.payment_intent", "data.shipping_cost.shipping_rate"],
+                    "expand": [
+                        "data.payment_intent",
+                        "data.shipping_cost.shipping_rate",
+                        "data.discounts.promotion_code",
+                        "data.total_details.breakdown",
+                    ],
                 }
             )
         )

@@ -156,6 +156,22 @@ def rate(
     }
 
 
+def rates_of(taxes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same of a session's breakdown."""
+    return [
+        rate(
+            tax["rate"]["tax_type"],
+            tax["rate"]["percentage"],
+            tax["rate"]["country"],
+            inclusive=tax["rate"]["inclusive"],
+            taxable=tax["taxable_amount"] or 0,
+            amount=tax["amount"],
+        )
+        for tax in taxes
+        if tax["taxable_amount"]
+    ]
+
+
 def _code(row: dict[str, Any]) -> Code:
     coupon = row["promotion"]["coupon"] or {}
     limits = row["restrictions"]

@@ -230,10 +230,11 @@ class Desk(Recurring):
         self._set_leg(leg, fact.state)
 
     def _compare(self, session_id: str, theirs: Bill) -> None:
-        """What was paid is decided by amount and currency (see ``_role``); that discount and tax in
-        it are ours as well is said here, once Stripe's bill is final."""
-        found = self.attempt.bill.differs(theirs)
-        if found:
+        """Amount and currency decide whether it is paid (see ``_role``). Where they are right, and
+        discount or tax in them are not ours, a person is told once Stripe's bill is final."""
+        ours = self.attempt.bill
+        found = ours.differs(theirs)
+        if found and (ours.total, ours.currency) == (theirs.total, theirs.currency):
             said = f"The page was paid, and adds up differently. {'; '.join(found)}."
             self._raise("bill_differs", session_id, said, theirs.total, theirs.currency)
 

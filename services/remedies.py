@@ -57,6 +57,7 @@ OFFERS: dict[str, tuple[str, ...]] = {
     "missing_at_stripe": ("look",),
     "dispute": ("look",),
     "subscription_refused": ("look",),
+    "bill_differs": ("look",),
     "dead_event": ("replay", "rehearse"),
     "dead_effect": ("replay",),
 }
