@@ -28,7 +28,8 @@ LEGAL = {
 
 
 def words(page: Any) -> str:
-    return " ".join(unescape(re.sub(r"<[^>]+>", " ", page.text)).split())
+    text = unescape(re.sub(r"<[^>]+>", " ", page.text))
+    return " ".join(text.split()).replace("− ", "−")
 
 
 @pytest.mark.accept("X25")
