@@ -32,7 +32,17 @@ from domain.transitions import (
 )
 from extensions import db
 from models import Payment, StripeLeg, User
-from services import attempts, disputes, history, legs, outbox, plan_rows, refunds, stock
+from services import (
+    attempts,
+    disputes,
+    history,
+    invoices,
+    legs,
+    outbox,
+    plan_rows,
+    refunds,
+    stock,
+)
 from services.announcements import announce
 from services.casefile import settles
 from services.recurring import Recurring
@@ -473,6 +483,13 @@ class Desk(Recurring):
         self.attempt.hold = "sold"
         once = [line for line in self.attempt.lines if not plans.recurs(line)]
         self.stock_moves += [(stock.sell, line) for line in once]
+
+    def carry_out(self) -> None:
+        """The rows that everybody wants come last, because they are locked shortest then: the
+        stock, and the counter of invoices. Flush before."""
+        stock.carry_out(self.stock_moves)
+        if self.confirmed:
+            invoices.issue(self.attempt.id)
 
     def return_lines(self) -> None:
         attempts.return_lines(self.attempt)
