@@ -152,7 +152,7 @@ RIGHT = (
     "CSV-2,Tea,tea-green,12.50,7,yes,Kitchen\r\n"
     "CSV-3,Coffee,coffee,9.00,,no,\r\n"
 )
-ODD = (*",\"\n\r;\t\x00=-", "\u202e", "\ufeff", "9" * 30, "''", "é")
+ODD = (*',"\n\r;\t\x00=-', "\u202e", "\ufeff", "9" * 30, "''", "é")
 
 
 def spoiled_file(dice: Random) -> str:
