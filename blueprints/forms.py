@@ -52,7 +52,7 @@ def _text(label: Any, most: int, missing: Any) -> StringField:
 
 
 class CheckoutForm(FlaskForm):
-    """Contact, address and delivery; ``contact()`` and ``address()`` after ``validate``."""
+    """Contact, address, delivery, a discount code; ``contact()``, ``address()`` once validated."""
 
     email = _text(
         _("E-mail"), 254, _("Enter your e-mail address, so that we can send the receipt.")
@@ -71,6 +71,7 @@ class CheckoutForm(FlaskForm):
         validate_choice=False,
         validators=[AnyOf(list(COUNTRIES), message=_("Choose a country we deliver to."))],
     )
+    code = StringField(_("Discount code"), filters=[tidy])
     delivery = RadioField(
         _("Delivery"),
         choices={code: delivery.label for code, delivery in DELIVERIES.items()},

@@ -19,6 +19,7 @@ NEEDS = {
     "admin.logout": VIEWER,
     "admin.orders": VIEWER,
     "admin.order": VIEWER,
+    "admin.invoice": VIEWER,
     "admin.exceptions": VIEWER,
     "admin.webhooks": VIEWER,
     "admin.webhook": VIEWER,

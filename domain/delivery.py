@@ -15,6 +15,7 @@ class Delivery:
     label: Words
     detail: Words
     prices: dict[str, int]
+    days: tuple[int, int] | None = None  # working days that it takes, at least and at most
 
 
 DELIVERIES = {
@@ -25,12 +26,14 @@ DELIVERIES = {
             Words("Parcel, 2–4 working days"),
             Words("To your door, with a tracking link."),
             {"eur": 490, "usd": 590, "jpy": 800},
+            days=(2, 4),
         ),
         Delivery(
             "express",
             Words("Express, next working day"),
             Words("Ordered before 15:00, with you tomorrow."),
             {"eur": 1290, "usd": 1490, "jpy": 2200},
+            days=(1, 1),
         ),
         Delivery(
             "pickup",

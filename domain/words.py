@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
+
+from domain.money import display
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """An amount in a sentence, in minor units; every language writes it in its own way."""
+
+    amount: int
+    currency: str
+
+    def __str__(self) -> str:
+        return display(self.amount, self.currency)
 
 
 class Words(str):

@@ -30,7 +30,7 @@ from babel.support import NullTranslations, Translations
 from flask_babel import Domain, force_locale, get_locale, gettext, ngettext
 
 from domain.money import SHOWN_WITHOUT_DECIMALS, SIGNS, display, exponent
-from domain.words import Words
+from domain.words import Sum, Words
 from services.shop import IDENTITY
 
 # As each calls itself. Another one is a line here and a catalogue.
@@ -123,12 +123,15 @@ def speaking(language: str | None) -> AbstractContextManager[None]:
 def said(words: str | None) -> str:
     """A sentence of ours in the language in force; any other text as it is."""
     if isinstance(words, Words):
-        values = {
-            name: said(value) if isinstance(value, Words) else kept(str(value))
-            for name, value in words.values.items()
-        }
+        values = {name: _filled_in(value) for name, value in words.values.items()}
         return gettext(words.pattern, **values)
     return words if words is not None else ""
+
+
+def _filled_in(value: Any) -> str:
+    if isinstance(value, Words):
+        return said(value)
+    return money(value.amount, value.currency) if isinstance(value, Sum) else kept(str(value))
 
 
 def kept(label: str | None) -> str:

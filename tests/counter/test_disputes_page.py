@@ -25,7 +25,6 @@ from services import (
     inbox,
     orders,
     refunds,
-    settle,
     shipping,
     stock,
 )
@@ -340,7 +339,7 @@ def test_a_dispute_that_comes_while_ship_is_pressed(
         written.set()
         decided.wait(timeout=2)
 
-    monkeypatch.setattr(settle.stock, "carry_out", hold_the_transaction)
+    monkeypatch.setattr(stock, "carry_out", hold_the_transaction)
     if not guarded:
         unlocked = select(CheckoutAttempt).where(CheckoutAttempt.id == bought.order_id)
         unguarded = SimpleNamespace(

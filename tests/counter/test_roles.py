@@ -30,6 +30,7 @@ LOWEST = {
     "GET /admin": "viewer",
     "GET /admin/orders": "viewer",
     "GET /admin/orders/<order_id>": "viewer",
+    "GET /admin/orders/<order_id>/invoice": "viewer",
     "GET /admin/exceptions": "viewer",
     "GET /admin/webhooks": "viewer",
     "GET /admin/webhooks/<event_id>": "viewer",

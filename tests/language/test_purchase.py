@@ -103,6 +103,8 @@ def test_a_whole_purchase_shows_no_english(sqlite_shop: Shop, language: str):
     walk.reads("not a number", maya.post("/cart/lines", {"sku": MUG, "quantity": "x"}).text)
     walk.opens("/checkout")
     walk.reads("nothing filled in", maya.post("/checkout", {"country": "XX"}).text)
+    refused = maya.post("/checkout/code", {**ADDRESS, "code": "NO-SUCH-CODE"})
+    walk.reads("no such code", refused.text)
     checkout = maya.opened(maya.check_out())
     walk.opens("/cart")
     walk.opens(f"/checkout/cancel?attempt={checkout.order_id}")
@@ -112,6 +114,7 @@ def test_a_whole_purchase_shows_no_english(sqlite_shop: Shop, language: str):
     walk.reads("paid", maya.come_back(checkout).text)
     sqlite_shop.deliver_and_work()
     walk.opens(f"/orders/{checkout.order_id}")
+    walk.opens(f"/orders/{checkout.order_id}/invoice")
     walk.opens("/orders")
 
     assert walk.left == {}
