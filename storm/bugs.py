@@ -311,6 +311,20 @@ def first_invoice_left_payable(world: World) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def amount_not_compared(world: World) -> Iterator[None]:
+    """Whatever was paid settles the order (against R8). What hides it: the bill that is held
+    against ours before the page is shown; what was changed at Stripe after that it does not see."""
+    real = desk.Desk._role
+
+    def believed(of: desk.Desk, fact: known.PaymentSucceeded, due: int, *more: Any) -> str:
+        told = replace(fact, amount=due, currency=of.attempt.currency)
+        return real(of, told, due, *more)
+
+    with _patched(desk.Desk, _role=believed):
+        yield
+
+
 def _live(attempt_id: str, seen: settle.Look) -> list[StripeLeg]:
     """The open legs, noted as if Stripe had been asked about them."""
     with reading():
@@ -341,6 +355,7 @@ class Planted:
 
 
 BUGS: dict[str, Planted] = {
+    "amount not compared": Planted(amount_not_compared, ("money",)),
     "no lock in settle": Planted(no_lock_in_settle, ("R5", "money", "stock", "history", "lines")),
     "dedupe in memory": Planted(dedupe_in_memory, ("receipts",)),
     "release before asking Stripe": Planted(release_before_asking, ("R5",), "order_first"),
