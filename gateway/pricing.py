@@ -18,7 +18,8 @@ from domain import codes
 from domain.bills import Bill
 from domain.codes import Code
 from domain.errors import TaxPlaceUnknown
-from gateway.calls import PAGE, Calls, plain
+from gateway.calls import Calls, plain
+from gateway.doors import SESSION, SESSIONS
 from gateway.facts import bill_of, time_of
 
 MOST_OF_ONE_NAME = 10  # a code that was used before may have been given again
@@ -53,32 +54,21 @@ class Pricing(Calls):
 
     def bill(self, session_id: str) -> Bill | None:
         """What a session adds up to. Raises StripeMissing."""
-        session = self._call(
-            lambda client: client.v1.checkout.sessions.retrieve(session_id), quick=True
-        )
-        return bill_of(plain(session))
+        return bill_of(self._get(SESSION, session_id, quick=True))
 
     def bills_since(self, since: datetime) -> Iterator[tuple[str, Bill]]:
         """The bills of all sessions created since then (UTC), newest first, by the session's id."""
-        asked: Any = {"created": {"gte": int(since.timestamp())}, "limit": PAGE}
-        for session in self._pages(
-            lambda client, page: client.v1.checkout.sessions.list({**asked, **page})
-        ):
-            told = plain(session)
-            bill = bill_of(told)
+        for session in self._pages(SESSIONS, created={"gte": int(since.timestamp())}):
+            bill = bill_of(session)
             if bill:
-                yield told["id"], bill
+                yield session["id"], bill
 
     def find_code(self, text: str) -> Code | None:
         """The code that somebody typed, in whatever case: the one that is active, else the newest
         that was. None if there was never one."""
-        asked: Any = {
-            "code": text,
-            "limit": MOST_OF_ONE_NAME,
-            "expand": ["data.promotion.coupon"],
-        }
-        found = self._call(lambda client: client.v1.promotion_codes.list(asked))["data"]
-        rows = sorted((plain(one) for one in found), key=lambda one: not one["active"])
+        asked: Any = {"limit": MOST_OF_ONE_NAME, "expand": ["data.promotion.coupon"]}
+        found = self._get("/v1/promotion_codes", code=text, **asked)["data"]
+        rows = sorted(found, key=lambda one: not one["active"])
         return _code(rows[0]) if rows else None
 
     def find_tax(

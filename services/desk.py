@@ -230,7 +230,7 @@ class Desk(Recurring):
             return
         if fact.payment_intent and not leg.payment_intent:
             leg.payment_intent = fact.payment_intent
-        if fact.address and self.order and not self.order.address:
+        if fact.address and self.order and not (self.order.address or self.attempt.erased_at):
             self.order.address = fact.address
         if fact.bill and leg.is_ours:
             self._compare(fact.leg_id, fact.bill)

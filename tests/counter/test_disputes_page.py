@@ -21,9 +21,9 @@ from services import (
     attempts,
     dispute_pages,
     disputes,
+    erasure,
     inbox,
     orders,
-    people,
     refunds,
     shipping,
     stock,
@@ -583,7 +583,7 @@ def test_what_is_missing_is_called_missing_and_nothing_is_made_up(shop: Shop) ->
 
 def test_the_evidence_of_a_forgotten_person_names_nobody(shop: Shop) -> None:
     order_id = a_disputed_order(shop)
-    people.erase("maya@example.com")
+    erasure.erase("maya@example.com")
 
     shown = words(evidence(signed_in(shop), order_id))
 
