@@ -19,9 +19,9 @@ from domain.bills import Bill
 from domain.codes import Code
 from domain.errors import TaxPlaceUnknown
 from gateway.calls import Calls, plain
-from gateway.doors import SESSION, SESSIONS
 from gateway.facts import bill_of, time_of
 
+SESSIONS, CODES = "/v1/checkout/sessions", "/v1/promotion_codes"
 MOST_OF_ONE_NAME = 10  # a code that was used before may have been given again
 PARCEL = "txcd_92010001"  # Stripe's tax code of a delivery
 # docs.stripe.com/error-codes#customer-tax-location-invalid
@@ -54,7 +54,7 @@ class Pricing(Calls):
 
     def bill(self, session_id: str) -> Bill | None:
         """What a session adds up to. Raises StripeMissing."""
-        return bill_of(self._get(SESSION, session_id, quick=True))
+        return bill_of(self._get(f"{SESSIONS}/{{}}", session_id, quick=True))
 
     def bills_since(self, since: datetime) -> Iterator[tuple[str, Bill]]:
         """The bills of all sessions created since then (UTC), newest first, by the session's id."""
@@ -66,8 +66,8 @@ class Pricing(Calls):
     def find_code(self, text: str) -> Code | None:
         """The code that somebody typed, in whatever case: the one that is active, else the newest
         that was. None if there was never one."""
-        asked: Any = {"limit": MOST_OF_ONE_NAME, "expand": ["data.promotion.coupon"]}
-        found = self._get("/v1/promotion_codes", code=text, **asked)["data"]
+        expand = ["data.promotion.coupon"]
+        found = self._get(CODES, code=text, limit=MOST_OF_ONE_NAME, expand=expand)["data"]
         rows = sorted(found, key=lambda one: not one["active"])
         return _code(rows[0]) if rows else None
 
