@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flask import Blueprint, g, redirect, render_template, request, session, url_for
+from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.wrappers import Response
 
 from blueprints import roles, web
@@ -18,10 +19,10 @@ from services import (
     agreement,
     alerts,
     auth,
-    by_hand,
     dispute_pages,
     disputes,
     exceptions,
+    metrics,
     orders,
     plan_pages,
     reconcile,
@@ -30,7 +31,6 @@ from services import (
     status_page,
 )
 from services.causes import Cause
-from services.reconcile import Tally
 
 bp = Blueprint("admin", __name__, url_prefix="/admin")
 
@@ -72,6 +72,7 @@ def _what_needs_somebody() -> dict[str, Any]:
         return {}
     return {
         "exception_count": exceptions.count_open(),
+        "events_light": _events_light(),
         "alerts": roles.only_reachable(somebody.role, alerts.standing()),
         "may": roles.reach(somebody.role),
         "me": somebody,
@@ -79,26 +80,20 @@ def _what_needs_somebody() -> dict[str, Any]:
     }
 
 
+def _events_light() -> dict[str, str] | None:
+    """Whether Stripe's events are applied as they come, in a word."""
+    try:
+        waiting = metrics.inbox_waiting()
+    except SQLAlchemyError:
+        return None
+    if waiting.oldest_s <= metrics.EVENT_GOAL_S:
+        return {"look": "ok", "said": "Webhooks live"}
+    return {"look": "bad", "said": f"Events wait {alerts.minutes(waiting.oldest_s)}"}
+
+
 @bp.get("")
 def start() -> Response:
     return redirect(url_for(".orders"), code=303)
-
-
-@bp.get("/orders", endpoint="orders")
-def order_list() -> str:
-    if web.is_fragment():
-        return render_template("admin/_order_rows.html", **_list())
-    return _orders_page(session.pop("synced", None), just_in=session.pop("just_in", False))
-
-
-@bp.post("/sync")
-def sync_orders() -> Response | str:
-    """Everything open is held against Stripe; the list that one came from shows what came of it."""
-    tally = by_hand.sync_orders(g.admin.email)
-    if web.is_fragment():
-        return _orders_page(tally.as_dict())
-    session["synced"] = tally.as_dict()
-    return redirect(url_for(".orders", **_place()), code=303)
 
 
 @bp.get("/orders/<order_id>")
@@ -131,39 +126,6 @@ def _of_the_account(user: User) -> str | None:
     return None
 
 
-def _orders_page(synced: dict[str, int] | None, *, just_in: bool = False) -> str:
-    tally = Tally(**synced) if synced else None
-    return render_template(
-        "admin/orders.html",
-        views=_views(request.args.get("view", "all")),
-        sync_url=url_for(".sync_orders", **_place()),
-        sync_result=by_hand.said(tally) if tally else None,
-        sync_failed=tally.failed if tally else 0,
-        just_in=just_in,
-        **_list(),
-    )
-
-
-def _place() -> dict[str, Any]:
-    """Where in the list one is, for the way back."""
-    names = ("view", "q", "after")
-    return {name: request.args[name][:200] for name in names if name in request.args}
-
-
-def _list() -> dict[str, Any]:
-    view, query = request.args.get("view", "all"), request.args.get("q", "").strip()[:200]
-    before = web.instant(request.args.get("after"))
-    found = orders.admin_list(view, query, before)
-    page, more = found[: orders.PAGE], len(found) > orders.PAGE
-    here: dict[str, Any] = {"view": view, "q": query or None}
-    return {
-        "rows": _rows(page),
-        "query": query,
-        "newer": url_for(".orders", **here) if before else None,
-        "older": url_for(".orders", **here, after=web.cursor(page[-1])) if more else None,
-    }
-
-
 def order_page(
     order_id: str,
     sync_result: str | None = None,
@@ -185,7 +147,7 @@ def order_page(
     return render_template(
         "admin/order.html",
         order={
-            **_row(order, "", False),
+            **row(order, "", False),
             "is_provisional": order.is_provisional,
             "sync_status": order.sync_status,
             "subtotal": order.subtotal,
@@ -241,31 +203,12 @@ def order_page(
     )
 
 
-def _views(current: str) -> list[dict[str, Any]]:
-    counts = orders.view_counts()
-    return [
-        {
-            "label": label,
-            "url": url_for(".orders", view=code),
-            "count": _count(counts[code]),
-            "current": code == current,
-        }
-        for code, (label, _) in orders.VIEWS.items()
-    ]
+def whole(text: str) -> int | None:
+    """A whole number in the digits that our pages write, or None."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 9 else None
 
 
-def _count(number: int) -> str:
-    most = orders.COUNTED_UP_TO
-    return f"{most}+" if number >= most else str(number)
-
-
-def _rows(page: list[Order]) -> list[dict[str, Any]]:
-    ids = [order.id for order in page]
-    texts, troubled = orders.items_text(ids), orders.with_exceptions(ids)
-    return [_row(order, texts.get(order.id, ""), order.id in troubled) for order in page]
-
-
-def _row(order: Order, items_text: str, troubled: bool) -> dict[str, Any]:
+def row(order: Order, items_text: str, troubled: bool) -> dict[str, Any]:
     return {
         "id": order.id,
         "number": orders.number(order),

@@ -18,6 +18,7 @@ NEEDS = {
     "admin.start": VIEWER,
     "admin.logout": VIEWER,
     "admin.orders": VIEWER,
+    "admin.order_changes": VIEWER,
     "admin.order": VIEWER,
     "admin.exceptions": VIEWER,
     "admin.webhooks": VIEWER,
@@ -31,6 +32,14 @@ NEEDS = {
     "admin.remove_second_factor": VIEWER,
     "admin.renew_recovery_codes": VIEWER,
     "admin.sign_out": VIEWER,
+    # many orders at once, and the views of their list
+    "admin.keep_view": PACKER,
+    "admin.remove_view": PACKER,
+    "admin.shipments_form": PACKER,
+    "admin.ship_chosen": PACKER,
+    "admin.resend_chosen": PACKER,
+    "admin.export_chosen": PACKER,
+    "admin.sync_chosen": ADMIN,
     # parcels
     "admin.pack": PACKER,
     "admin.ship": PACKER,
