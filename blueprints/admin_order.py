@@ -13,7 +13,8 @@ from werkzeug.datastructures import MultiDict
 from werkzeug.wrappers import Response
 
 from blueprints import web
-from blueprints.admin import bp, order_page, whole
+from blueprints.admin import bp, whole
+from blueprints.admin_order_page import order_page
 from blueprints.forms import tidy
 from domain.errors import Conflict, StripeError
 from domain.money import SIGNS, amount_of, display, plain

@@ -9,13 +9,13 @@ from flask import current_app, g, redirect, render_template, request, session, u
 from werkzeug.wrappers import Response
 
 from blueprints import web
-from blueprints.admin import CARRIERS, bp, row, whole
+from blueprints.admin import CARRIERS, address_lines, bp, row, whole
 from blueprints.forms import tidy
 from domain.errors import ShopError
 from domain.strategies import STRATEGIES
 from domain.transitions import PaymentStatus, Status
 from models import Order
-from services import by_hand, order_batches, order_list, order_views
+from services import by_hand, order_batches, order_list, order_views, orders, shipping
 from services.order_batches import NothingChosen, Parcel, Result
 from services.order_list import Wanted
 from services.reconcile import Tally
@@ -119,6 +119,32 @@ def export_chosen() -> Page | FlaskResponse:
     answer: FlaskResponse = current_app.response_class(text, mimetype="text/csv")
     answer.headers.set("Content-Disposition", "attachment", filename="orders.csv")
     return answer
+
+
+@bp.get("/packing-slips")
+def packing_slips() -> Page:
+    """What is left to be sent of each, to be printed; what is not paid has none."""
+    try:
+        chosen = order_batches.chosen(request.args.getlist("order"))
+    except NothingChosen as error:
+        return _refused(error)
+    slips = [_slip(order) for order in chosen if order.is_paid]
+    return render_template("admin/packing_slips.html", slips=[one for one in slips if one["lines"]])
+
+
+def _slip(order: Order) -> dict[str, Any]:
+    left = shipping.waiting_of(order.id)
+    return {
+        "number": orders.number(order),
+        "placed_at": order.created_at,
+        "delivery": (order.delivery or {}).get("label"),
+        "address": [order.name or "", *address_lines(order)],
+        "lines": [
+            {"quantity": left[item.id], "title": item.title, "subtitle": item.subtitle,
+             "sku": item.sku}
+            for item in orders.items_of(order.id) if left[item.id]
+        ],
+    }  # fmt: skip
 
 
 @bp.get("/order-shipments")

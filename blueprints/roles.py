@@ -40,6 +40,11 @@ NEEDS = {
     "admin.resend_chosen": PACKER,
     "admin.export_chosen": PACKER,
     "admin.sync_chosen": ADMIN,
+    # what is written down about one, and mailed again
+    "admin.write_note": PACKER,
+    "admin.change_note": PACKER,
+    "admin.resend_receipt": PACKER,
+    "admin.packing_slips": PACKER,
     # parcels
     "admin.pack": PACKER,
     "admin.ship": PACKER,

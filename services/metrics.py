@@ -27,7 +27,8 @@ from models import (
     ShopException,
     StripeEvent,
 )
-from services import leases
+from services import leases, notes
+from services.history import NOTE
 from services.leases import SILENT_AFTER, Pulse
 from services.reconcile import SHOWN_FAILED_AFTER
 
@@ -300,13 +301,31 @@ def payment_time(paid_at: datetime, payload: str) -> float:
     return max(0.0, paid_at.timestamp() - json.loads(payload)["created"])
 
 
+def settled(order: Order) -> tuple[str, float | None] | None:
+    """Which lane brought the news that an order is paid, and how many seconds after the money; None
+    if it is not paid. The seconds are not known until Stripe's event is here."""
+    if order.paid_at is None:
+        return None
+    query = select(StripeEvent.payload).where(
+        StripeEvent.object_id == order.payment_intent, StripeEvent.type == PAID_EVENT
+    )
+    with reading() as session:
+        payload = session.scalar(query.limit(1))
+    took = payment_time(order.paid_at, payload) if payload else None
+    return order.paid_lane or "", took
+
+
 def _touched(since: datetime) -> set[str]:
     """Ids of what a person did something to, or has to."""
     by_hand: Any = union(
-        select(OrderEvent.order_id).where(OrderEvent.actor != "", OrderEvent.at >= since),
+        select(OrderEvent.order_id).where(
+            OrderEvent.actor != "", OrderEvent.kind != NOTE, OrderEvent.at >= since
+        ),
         select(ShopException.order_id).where(ShopException.opened_at >= since),
         select(AuditEntry.subject).where(
-            AuditEntry.at >= since, AuditEntry.subject.not_like("product:%")
+            AuditEntry.at >= since,
+            AuditEntry.subject.not_like("product:%"),
+            AuditEntry.action.not_in(notes.DEEDS),
         ),
     )
     with reading() as session:

@@ -163,6 +163,11 @@ def count(wanted: Wanted, most: int = COUNTED_UP_TO) -> int:
     return _count(_conditions(wanted), most)
 
 
+def count_of(email: str | None, most: int) -> int:
+    """How many orders there are of this very address, counted up to ``most``."""
+    return _count([Order.email == email], most) if email else 0
+
+
 def arrived(wanted: Wanted, newest: Cursor | None) -> int:
     """How many wanted orders are newer than the newest that is shown, up to a hundred."""
     conditions = list(_conditions(wanted))

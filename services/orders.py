@@ -17,13 +17,14 @@ from models import (
     Order,
     OrderEvent,
     OrderItem,
+    OutboxMessage,
     Payment,
     Shipment,
     StripeEvent,
     StripeLeg,
     Subscription,
 )
-from services import plan_rows
+from services import outbox, plan_rows
 from services.legs import SAVES_CARD
 from services.shop import IDENTITY
 
@@ -187,6 +188,28 @@ def history(order_id: str) -> list[tuple[OrderEvent, StripeEvent | None]]:
                 .order_by(OrderEvent.id.desc())
             )
         ]
+
+
+def items_of(order_id: str) -> list[OrderItem]:
+    """Its lines, as they were bought."""
+    with reading() as session:
+        return list(
+            session.scalars(
+                select(OrderItem).where(OrderItem.order_id == order_id).order_by(OrderItem.id)
+            )
+        )
+
+
+def mails_of(order_id: str) -> list[OutboxMessage]:
+    """What was mailed about it, or is yet to be."""
+    with reading() as session:
+        return list(
+            session.scalars(
+                select(OutboxMessage).where(
+                    OutboxMessage.order_id == order_id, OutboxMessage.kind.in_(outbox.MAIL_KINDS)
+                )
+            )
+        )
 
 
 def _page(query: Any, before: tuple[datetime, str] | None, limit: int) -> list[Order]:

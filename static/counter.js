@@ -24,6 +24,7 @@
     if (seen) press(`g ${name}`);
     else if (key === "?") find("#keys").togglePopover();
     else if (rows().length && "jk".includes(name)) move(name === "j" ? 1 : -1);
+    else if (target.dataset[name]) location.assign(target.dataset[name]);
     else if (name === "x") target.closest("tr")?.querySelector(".tick")?.click();
     else if (!press(name)) return;
     event.preventDefault();
