@@ -228,6 +228,7 @@ class CheckoutAttempt(Model):
             sqlite_where=text("purged_at IS NULL AND closed_at IS NOT NULL"),
         ),
         Index("tombstones", "purged_at"),
+        Index("attempts_newest_first", "created_at"),
         Index(
             "attempts_by_customer",
             "stripe_customer",

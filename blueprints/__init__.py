@@ -15,6 +15,7 @@ from blueprints import (
     admin_people,
     admin_products,
     admin_settings,
+    admin_targets,
     admin_webhooks,
     api,
     cart,
@@ -41,6 +42,7 @@ COUNTER = (
     admin_people,
     admin_products,
     admin_settings,
+    admin_targets,
     admin_webhooks,
 )
 

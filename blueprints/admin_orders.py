@@ -233,10 +233,8 @@ def _pasted(text: str, chosen: list[Order]) -> tuple[dict[str, str], str | None]
         order = known.get(left.strip().strip('"').rpartition("-")[2])
         tracking = tidy(right.strip().strip('"'))
         if order is None or not tracking:
-            return (
-                {},
-                f"Line {number} is no ticked order’s number and a tracking number: {line[:60]}",
-            )
+            told = "is not the number of a ticked order, a comma and a tracking number"
+            return {}, f"Line {number} {told}: {line[:60]}"
         found[order] = tracking
     return found, None
 

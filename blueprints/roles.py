@@ -23,6 +23,7 @@ NEEDS = {
     "admin.exceptions": VIEWER,
     "admin.webhooks": VIEWER,
     "admin.webhook": VIEWER,
+    "admin.webhook_targets": VIEWER,
     "admin.health": VIEWER,
     # one's own account
     "admin.account": VIEWER,
@@ -86,6 +87,8 @@ NEEDS = {
     "admin.replay_events": ADMIN,
     "admin.ignore_event": ADMIN,
     "admin.fetch_events": ADMIN,
+    "admin.replay_deliveries": ADMIN,
+    "admin.test_key": ADMIN,
     "admin.jobs": ADMIN,
     "admin.retry_jobs": ADMIN,
     "admin.drop_job": ADMIN,

@@ -34,6 +34,9 @@ from services.reconcile import SHOWN_FAILED_AFTER
 
 WINDOW = timedelta(hours=24)
 HOURS = 24
+WEEK = timedelta(days=7)
+HALF_DAYS = 14
+MOST_OF_A_HALF_DAY = 700  # rows read of each: the newest tell how it was
 MOST = 10_000  # rows read of a busy day; more would say the same and cost every scrape
 MOST_TIMED = 500  # orders whose payment time is read out of Stripe's event
 
@@ -126,7 +129,7 @@ class Undecided:
 
 @dataclass(frozen=True, slots=True)
 class Hour:
-    """The same of one hour, by when the order was placed and the event received."""
+    """The same of one hour, or of half a day: by when an order was placed, an event received."""
 
     start: datetime
     orders: int
@@ -202,6 +205,23 @@ def read(*, by_hour: bool = False) -> Figures:
     )
 
 
+def week() -> list[Hour]:
+    """The last seven days in halves of a day, oldest first; of a busy one its newest rows tell."""
+    moment = now()
+    touched, step = _touched(moment - WEEK), WEEK / HALF_DAYS
+    starts = [moment - WEEK + number * step for number in range(HALF_DAYS)]
+    return [
+        _slot(
+            start,
+            _orders(start, start + step, MOST_OF_A_HALF_DAY),
+            _events(start, start + step, MOST_OF_A_HALF_DAY),
+            _paid(start, start + step, MOST_OF_A_HALF_DAY),
+            touched,
+        )
+        for start in starts
+    ]
+
+
 def synced_count(most: int) -> int:
     """Orders of the last 24 hours that are in step with Stripe, counted up to ``most``."""
     since = now() - WINDOW
@@ -238,6 +258,10 @@ def undecided() -> Undecided:
 # -- what is read
 
 
+def _between(column: Any, since: datetime, until: datetime | None) -> list[Any]:
+    return [column >= since] if until is None else [column >= since, column < until]
+
+
 @dataclass(frozen=True, slots=True)
 class _Paid:
     placed_at: datetime
@@ -245,17 +269,17 @@ class _Paid:
     took_s: float
 
 
-def _orders(since: datetime) -> Sequence[Any]:
+def _orders(since: datetime, until: datetime | None = None, most: int = MOST) -> Sequence[Any]:
     with reading() as session:
         return session.execute(
             select(Order.id, Order.created_at, Order.sync_status)
-            .where(Order.created_at >= since)
+            .where(*_between(Order.created_at, since, until))
             .order_by(Order.created_at.desc(), Order.id.desc())
-            .limit(MOST)
+            .limit(most)
         ).all()
 
 
-def _events(since: datetime) -> Sequence[Any]:
+def _events(since: datetime, until: datetime | None = None, most: int = MOST) -> Sequence[Any]:
     with reading() as session:
         return session.execute(
             select(
@@ -264,13 +288,13 @@ def _events(since: datetime) -> Sequence[Any]:
                 StripeEvent.received_at,
                 StripeEvent.applied_at,
             )
-            .where(StripeEvent.received_at >= since)
+            .where(*_between(StripeEvent.received_at, since, until))
             .order_by(StripeEvent.received_at.desc(), StripeEvent.id.desc())
-            .limit(MOST)
+            .limit(most)
         ).all()
 
 
-def _paid(since: datetime) -> list[_Paid]:
+def _paid(since: datetime, until: datetime | None = None, most: int = MOST_TIMED) -> list[_Paid]:
     """The newest paid orders, with the time from Stripe's payment to the order here.
 
     When Stripe took it stands in its event, in whole seconds, so that up to one second too much is
@@ -280,13 +304,13 @@ def _paid(since: datetime) -> list[_Paid]:
         select(Order.created_at, Order.paid_at, Order.paid_lane, StripeEvent.payload)
         .join(StripeEvent, StripeEvent.attempt_id == Order.id)
         .where(
-            Order.created_at >= since,
+            *_between(Order.created_at, since, until),
             Order.paid_at.is_not(None),
             StripeEvent.type == PAID_EVENT,
             StripeEvent.object_id == Order.payment_intent,
         )
         .order_by(Order.created_at.desc(), Order.id.desc())
-        .limit(MOST_TIMED)
+        .limit(most)
     )
     with reading() as session:
         rows = session.execute(query).all()
@@ -386,19 +410,35 @@ def _hours(
     received = _by_hour(moment, events, lambda event: event.received_at)
     timed = _by_hour(moment, paid, lambda one: one.placed_at)
     return [
-        Hour(
-            start=moment - WINDOW + timedelta(hours=hour),
-            orders=len(placed[hour]),
-            sync_success=sync_success(
-                sum(order.sync_status == "synced" for order in placed[hour]),
-                sum(order.sync_status == "failed" for order in placed[hour]),
-            ),
-            manual=sum(order.id in touched for order in placed[hour]),
-            event_p95_s=percentile(_took(received[hour]), 95),
-            paid_p95_s=percentile((one.took_s for one in timed[hour]), 95),
+        _slot(
+            moment - WINDOW + timedelta(hours=hour),
+            placed[hour],
+            received[hour],
+            timed[hour],
+            touched,
         )
         for hour in range(HOURS)
     ]
+
+
+def _slot(
+    start: datetime,
+    orders: Sequence[Any],
+    events: Sequence[Any],
+    paid: Sequence[_Paid],
+    touched: set[str],
+) -> Hour:
+    return Hour(
+        start=start,
+        orders=len(orders),
+        sync_success=sync_success(
+            sum(order.sync_status == "synced" for order in orders),
+            sum(order.sync_status == "failed" for order in orders),
+        ),
+        manual=sum(order.id in touched for order in orders),
+        event_p95_s=percentile(_took(events), 95),
+        paid_p95_s=percentile((one.took_s for one in paid), 95),
+    )
 
 
 def _by_hour(

@@ -48,6 +48,8 @@ MAIL_KINDS = (
     "past_due",
     "subscription_ended",
     "not_started",
+    "alert",
+    "alert_cleared",
 )
 BUDGET_S = 5  # a job stops itself after this and rings again
 
@@ -68,6 +70,7 @@ _handlers: dict[str, Handler] = {}
 _patience: dict[str, Patience] = {}
 # Who carries effects out. They settle and owe in turn, so they are found by name, when needed.
 CARRIERS = (
+    "services.alarms",
     "services.payback",
     "services.receipts",
     "services.remedies",

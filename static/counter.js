@@ -12,6 +12,7 @@
     const it = [...document.querySelectorAll(`[data-key="${key}"]`)].find((one) => one.checkVisibility());
     if (it?.matches("input:not([type=checkbox]), textarea")) it.focus();
     else it?.click();
+    if (it?.matches("summary")) it.parentElement.querySelector("input:not([type=hidden]), select")?.focus();
     return it;
   };
   addEventListener("keydown", (event) => {

@@ -39,6 +39,7 @@ def upgrade():
     op.create_index(
         "notes_by_order", "order_events", ["order_id"], postgresql_where=notes, sqlite_where=notes
     )
+    op.create_index("attempts_newest_first", "checkout_attempts", ["created_at"])
     known = sa.text("stripe_customer IS NOT NULL")
     op.create_index(
         "attempts_by_customer",
@@ -59,6 +60,7 @@ def downgrade():
         for column in ("name", "email"):
             op.execute(f"DROP INDEX IF EXISTS orders_by_part_of_{column}")
     op.drop_index("attempts_by_customer", table_name="checkout_attempts")
+    op.drop_index("attempts_newest_first", table_name="checkout_attempts")
     op.drop_index("notes_by_order", table_name="order_events")
     op.drop_index("payments_by_last4", table_name="payments")
     op.drop_index("ix_payments_charge_id", table_name="payments")

@@ -46,6 +46,7 @@ PUBLIC_SURFACE = [
     "LISTENERS",
     "WEBHOOK_TARGETS",
     "WEBHOOK_SIGNING_SECRET",
+    "ALERT_MAIL",
 ]
 PLATFORM = {"DYNO", "FLASK_DEBUG"}  # read to refuse, not set by a shop
 NEEDED = {
@@ -237,6 +238,8 @@ WRONG = [
     ({"SMTP_URL": "smtp://"}, "SMTP_URL"),
     ({"SMTP_URL": "https://mail.example.com"}, "SMTP_URL"),
     ({"MAIL_FROM": "Shop"}, "MAIL_FROM"),
+    ({"ALERT_MAIL": "oncall"}, "ALERT_MAIL"),
+    ({"ALERT_MAIL": "a@example.com, b@example.com"}, "ALERT_MAIL"),
     ({"MAIL_FROM": "a@example.com\nBcc: b@example.com"}, "MAIL_FROM"),
     ({"PORT": "0"}, "PORT"),
     ({"PORT": "65536"}, "PORT"),
