@@ -40,7 +40,7 @@ def side_by_side() -> list[Side]:
     since = now() - WINDOW
     begun, paid, failing = Counter[str](), Counter[str](), Counter[str]()
     newest = (
-        select(CheckoutAttempt.strategy_name, CheckoutAttempt.state)
+        select(CheckoutAttempt.strategy_name.label("strategy"), CheckoutAttempt.state)
         .where(CheckoutAttempt.created_at >= since)
         .order_by(CheckoutAttempt.created_at.desc())
         .limit(MOST)
