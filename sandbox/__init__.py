@@ -12,8 +12,9 @@ from .box import Sandbox
 from .chaos import Chaos, Fault
 from .courier import Delivery
 from .errors import Cut
+from .server import Server
 
-__all__ = ["Chaos", "Cut", "Delivery", "Fault", "Sandbox", "create_sandbox"]
+__all__ = ["Chaos", "Cut", "Delivery", "Fault", "Sandbox", "Server", "create_sandbox"]
 
 
 def create_sandbox(

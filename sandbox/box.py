@@ -58,6 +58,7 @@ class Sandbox:
         self._agenda = Agenda()
         self._moment: float | None = None  # while what is due happens: when it was due
         self._server: Server | None = None
+        self._lent = False
         self.courier = Courier(self)
         self._configured = (webhook_url, webhook_secret)
         self.wsgi: Callable[..., Any] = web.Gate(self)
@@ -78,9 +79,14 @@ class Sandbox:
         """Whether callers come over HTTP, so that one of them may be kept waiting."""
         return self._server is not None
 
-    def start(self, host: str = "127.0.0.1", port: int = 0) -> int:
-        """Serve HTTP in background threads, and deliver webhooks; returns the port."""
-        self._server = Server(self, host, port)
+    def start(self, host: str = "127.0.0.1", port: int = 0, *, server: Server | None = None) -> int:
+        """Serve HTTP in background threads, and deliver webhooks; returns the port.
+
+        A ``server`` of the caller's stays open when this sandbox stops, and can serve the next.
+        """
+        self._lent = server is not None
+        self._server = server or Server(host, port)
+        self._server.serve(self.wsgi)
         with self.lock:
             self._move_pages()
         if self.deliver:
@@ -90,7 +96,8 @@ class Sandbox:
     def stop(self) -> None:
         """Stop serving and delivering. The ledger stays, in memory and in its journal."""
         if self._server is not None:
-            self._server.stop()
+            if not self._lent:
+                self._server.stop()
             self._server = None
         self.courier.stop()
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from werkzeug.serving import WSGIRequestHandler, make_server
-
-if TYPE_CHECKING:
-    from .box import Sandbox
 
 NOTICE_STOP_S = 0.02
 
@@ -16,10 +14,9 @@ NOTICE_STOP_S = 0.02
 class Server:
     """One running server. It closes each connection after its answer, so none outlives it."""
 
-    def __init__(self, box: Sandbox, host: str, port: int) -> None:
-        self._http = make_server(
-            host, port, lambda *call: box.wsgi(*call), threaded=True, request_handler=_Handler
-        )
+    def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
+        self._app: Callable[..., Iterable[bytes]] | None = None
+        self._http = make_server(host, port, self._answer, threaded=True, request_handler=_Handler)
         self.port = self._http.server_port
         self.url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{self.port}"  # noqa: S104
         self._thread = threading.Thread(
@@ -29,6 +26,14 @@ class Server:
             daemon=True,
         )
         self._thread.start()
+
+    def serve(self, app: Callable[..., Iterable[bytes]]) -> None:
+        """Answer with this app from now on."""
+        self._app = app
+
+    def _answer(self, environ: Any, start_response: Any) -> Iterable[bytes]:
+        assert self._app is not None
+        return self._app(environ, start_response)
 
     def stop(self) -> None:
         self._http.shutdown()

@@ -114,21 +114,18 @@ def stock_up(goods: Iterable[dict[str, Any]]) -> int:
 
     Safe to repeat: a sku that exists is left as it is. Returns how many were new.
     """
-    added = 0
     with atomic() as session:
         present = set(session.scalars(select(Product.sku)))
-        for good in goods:
-            if good["sku"] in present:
-                continue
-            fields = {name: value for name, value in good.items() if name != "units"}
-            product = Product(**fields, on_hand=good["units"])
-            session.add(product)
-            session.flush()
-            session.add(
-                StockMovement(product_id=product.id, kind="initial", quantity=good["units"])
-            )
-            added += 1
-    return added
+        new = [dict(good) for good in goods if good["sku"] not in present]
+        units = {good["sku"]: good.pop("units") for good in new}
+        products = [Product(**good, on_hand=units[good["sku"]]) for good in new]
+        session.add_all(products)
+        session.flush()
+        session.add_all(
+            StockMovement(product_id=product.id, kind="initial", quantity=product.on_hand)
+            for product in products
+        )
+    return len(new)
 
 
 def is_empty() -> bool:

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from storm.cast import DAY_S, HOUR_S, STORM, Cast
+from storm.cast import DAY_S, HOUR_S, STORM, SYNC_S, Cast
 from storm.proof import Proof, Violation, decided
 from storm.world import MIXED, TTL_MINUTES, World
 
@@ -16,6 +16,7 @@ QUIET_WITHIN_S = 300.0
 DEBITS_S = (10.0, 300.0, 3000.0)
 LONG_EVERY, LONGEST_EVERY = 4, 12  # storms that go on for two days, and for six weeks
 NIGHT_PACE, WEEKS_PACE = 30.0, 2880.0  # nothing is in a hurry then: a sweep every 15 minutes, a day
+SLUGGISH = 6.0  # the clock's pauses are up to so many times as long as they should be
 FORGOTTEN_AFTER_S = 42 * DAY_S
 
 Bug = Callable[[World], AbstractContextManager[None]]
@@ -84,9 +85,11 @@ def blow(
 
 
 def _let_deadlines_pass(world: World, cast: Cast) -> None:
-    """Nothing should be left to do but waiting."""
-    cast.set_pace(1.0, latest=6.0)
-    rest = max(TTL_MINUTES * 60, world.sandbox.debit_s) + QUIET_WITHIN_S
+    """Nothing should be left to do but waiting, also for a clock that takes its time: whoever pays
+    nothing is only let go by the pass after the deadline."""
+    cast.set_pace(1.0, latest=SLUGGISH)
+    last_pass_s = SLUGGISH * SYNC_S
+    rest = max(TTL_MINUTES * 60, world.sandbox.debit_s) + last_pass_s + QUIET_WITHIN_S
     world.stage.run(until_s=world.stage.clock.seconds + rest)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from flask import Flask
@@ -14,13 +16,25 @@ from tests.shop import Shop, TestShops
 pytest_plugins = ["tests.plugins.accept", "tests.plugins.services"]
 
 
+MEMORY = Path("/dev/shm")
+ROOM_IN_MEMORY = 1 << 28
+
+
+@pytest.fixture(scope="session")
+def quick_folder() -> Iterator[Path]:
+    """For databases that die with the tests: in memory where there is room, else on the disk."""
+    fits = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM_IN_MEMORY
+    with TemporaryDirectory(prefix="quittance-", dir=MEMORY if fits else None) as folder:
+        yield Path(folder)
+
+
 @pytest.fixture(scope="session", params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+def database_url(request: pytest.FixtureRequest, quick_folder: Path) -> str:
     """The same tests run on both databases."""
     if request.param == "postgresql":
         url: str = request.getfixturevalue("postgres_url")
         return url
-    return f"sqlite:///{tmp_path_factory.mktemp('database') / 'shop.db'}"
+    return f"sqlite:///{quick_folder / 'both.db'}"
 
 
 @pytest.fixture(scope="session")
@@ -38,9 +52,9 @@ def shop(shops: TestShops) -> Iterator[Shop]:
 
 
 @pytest.fixture(scope="session")
-def sqlite_shops(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestShops]:
+def sqlite_shops(quick_folder: Path) -> Iterator[TestShops]:
     """For what does not depend on the database: one run is enough."""
-    made = TestShops(f"sqlite:///{Path(tmp_path_factory.mktemp('sqlite')) / 'shop.db'}")
+    made = TestShops(f"sqlite:///{quick_folder / 'shop.db'}")
     yield made
     made.close()
 

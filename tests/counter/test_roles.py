@@ -180,7 +180,7 @@ def test_everybody_gets_in_where_they_may_and_nowhere_else(
 
 
 def test_an_address_without_a_rule_is_closed_even_to_admins(sqlite_shops: TestShops) -> None:
-    with sqlite_shops.opened() as shop:
+    with sqlite_shops.opened(anew=True) as shop:
         shop.app.add_url_rule("/admin/brand-new", "admin.brand_new", lambda: "come in")
         admin = Colleague(shop)
         admin.comes_by_link("admin")

@@ -137,7 +137,6 @@ def test_an_unknown_page_and_a_wrong_verb_have_pages_of_their_own(sqlite_shop: S
 def test_too_many_requests_are_slowed_down(
     sqlite_shops: TestShops, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limiter, "enabled", True)  # so that this app is wired for it
     with sqlite_shops.opened() as shop:
         monkeypatch.setattr(limiter, "enabled", True)
         shopper = shop.shopper()

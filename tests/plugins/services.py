@@ -237,17 +237,21 @@ def postgres_version(url: str) -> str:
 
 @contextmanager
 def postgres_database(server: str) -> Iterator[str]:
-    """A new database for the length of the block."""
+    """A new database for the length of the block, whose commits do not wait for the disk: it dies
+    with the test anyway."""
     # The process number says whose it is; the rest tells machines apart that share a server.
     name = f"quittance_test_{os.getpid()}_{uuid4().hex[:6]}"
     with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        database = sql.Identifier(name)
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(database))
+        connection.execute(
+            sql.SQL("ALTER DATABASE {} SET synchronous_commit = off").format(database)
+        )
     try:
         yield urlsplit(server)._replace(path=f"/{name}").geturl()
     finally:
         with psycopg.connect(server, autocommit=True) as connection:
-            drop = sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name))
-            connection.execute(drop)
+            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(database))
 
 
 def start_postgres(*options: str) -> OwnServer:
