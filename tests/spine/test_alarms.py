@@ -81,6 +81,18 @@ def test_the_mail_says_what_stands_where_to_act_and_for_how_long_it_stood(watche
     assert "This is over: Events from Stripe wait too long" in second.result["source"]
 
 
+@pytest.mark.accept("D32")
+def test_one_that_stands_is_not_told_again_when_another_begins(watched: Shop) -> None:
+    fires(watched)
+    alarms.watch()
+    leases.beat("clock")
+    watched.clock.forward(seconds=60)
+
+    alarms.watch()
+
+    assert [code for _, code, _ in mails(watched)] == ["worker_silent", "clock_silent"]
+
+
 def test_the_same_alert_may_come_again_and_is_told_again(watched: Shop) -> None:
     for _ in range(2):
         fires(watched)
