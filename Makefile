@@ -29,7 +29,7 @@ bench: .venv/dev.stamp ## measure speed against the goals
 	@$(BIN)/python -m bench $(ARGS)
 
 storm: .venv/dev.stamp ## shop through crashes and faults, then prove the ledger
-	@$(BIN)/flask storm $(ARGS)
+	@$(BIN)/python -m storm.processes $(ARGS)
 
 lock: ## renew both requirements files from their .in files (needs uv; ARGS=--upgrade)
 	uv pip compile --quiet $(LOCK) $(ARGS) -o requirements.txt requirements.in

@@ -19,7 +19,7 @@ from htmx_flask import Htmx
 from sqlalchemy import Engine, MetaData, event, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Session
 
 from doorbell import Doorbell, ForgedJob, HungJob
@@ -80,7 +80,7 @@ def atomic() -> Iterator[Session]:
     if session.info.get(_DEPTH):
         raise NestedTransaction("atomic() inside atomic(): one operation, one transaction")
     if session.in_transaction():
-        session.commit()  # a read before us left one open; it holds nothing
+        _let_go(session)  # a read before us left one open; it holds nothing
     session.info[_DEPTH] = True
     session.info[_AFTER_COMMIT] = []
     look = session.info.get(_REHEARSAL)
@@ -132,9 +132,22 @@ def reading() -> Iterator[Session]:
     session = db.session()
     try:
         yield session
+    except DBAPIError:  # the connection may be gone, and then there is nothing to commit
+        if not session.info.get(_DEPTH):
+            session.rollback()
+        raise
     finally:
         if not session.info.get(_DEPTH):
-            session.commit()
+            _let_go(session)
+
+
+def _let_go(session: Session) -> None:
+    """End a transaction that only read; what it read stays as it is, which a rollback forgets."""
+    try:
+        session.commit()
+    except SQLAlchemyError:
+        session.rollback()
+        raise
 
 
 def enqueue_after_commit(job: str) -> None:

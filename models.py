@@ -167,6 +167,31 @@ class AdminSession(Model):
     ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
+class SignInLink(Model):
+    """A mailed link that signs a shopper in once; the mail carries its signed id."""
+
+    __tablename__ = "sign_in_links"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    email: Mapped[str] = mapped_column(String(254), index=True)  # lower-case
+    until: Mapped[datetime] = mapped_column(UtcDateTime)
+    used_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now, index=True)
+
+
+class ShopperSession(Model):
+    """A browser that sees every order of an address, because its owner has read our mail there.
+    ``id`` is a hash of what its cookie says."""
+
+    __tablename__ = "shopper_sessions"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    email: Mapped[str] = mapped_column(String(254), index=True)  # lower-case
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now, index=True)
+    seen_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)  # to an hour
+    ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
 class Cart(Model):
     """What one shopper has collected; a shopper is a random id in a signed cookie."""
 
@@ -258,6 +283,7 @@ class CheckoutAttempt(Model):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
     closed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  # settled or given up
     purged_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    erased_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  # on the person's request
     stripe_customer: Mapped[str | None] = mapped_column(StripeId)  # who saves a card in it
     next_look_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  # by the reconciler
     failed_looks: Mapped[int] = mapped_column(default=0, server_default="0")  # in a row
@@ -374,6 +400,7 @@ class Order(Model):
     __tablename__ = "orders"
     __table_args__ = (
         Index("orders_newest_first", "created_at", "id"),
+        Index("orders_of_an_address", text("lower(email)"), "created_at"),
         Index(
             "orders_waiting",
             "created_at",

@@ -3,6 +3,7 @@ of the counter."""
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Callable
 from functools import partial
@@ -20,8 +21,8 @@ from domain.errors import Conflict, StripeError
 from domain.money import SIGNS, amount_of, display, plain
 from domain.transitions import LineState
 from models import OrderItem
+from services import erasure, links, orders, people, refunds, shipping, subscriptions
 from services import evidence as evidence_of
-from services import orders, refunds, shipping, subscriptions
 from services.causes import Cause
 from services.orders import Dossier
 from services.refunds import KeyUsed, MoreThanIsLeft, NotARefund, NothingToRefund
@@ -105,6 +106,52 @@ def ship(order_id: str) -> Page:
 @bp.post("/orders/<order_id>/delivery")
 def deliver(order_id: str) -> Page:
     return _step(order_id, shipping.deliver, "Delivered.")
+
+
+@bp.post("/orders/<order_id>/links")
+def replace_links(order_id: str) -> Page:
+    """The shopper gets a fresh link by mail; every older one stops working."""
+    _case(order_id)
+    try:
+        links.replace(order_id, Cause("admin", actor=g.admin.email))
+    except Conflict as error:
+        return order_page(order_id, conflict=error), error.http_status
+    return _back(order_id, "The old links are dead. A fresh link is on its way to the shopper.")
+
+
+@bp.get("/orders/<order_id>/person")
+def person(order_id: str) -> Page:
+    """All that is kept about whoever ordered, one JSON object a line, for them to have."""
+    rows = "".join(
+        json.dumps(row, ensure_ascii=False) + "\n" for row in people.export(_whose(order_id))
+    )
+    answer = current_app.response_class(rows, mimetype="application/x-ndjson")
+    answer.headers.set("Content-Disposition", "attachment", filename="person.jsonl")
+    return answer
+
+
+@bp.post("/orders/<order_id>/erasures")
+def erase(order_id: str) -> Page:
+    """Forget whoever ordered, in all their orders; typing their address says that it is meant."""
+    email = _whose(order_id)
+    typed = request.form.get("email", "").strip()
+    if typed.lower() != email.lower():
+        wrong = Conflict("Type the e-mail address of this order to erase the person.")
+        return order_page(order_id, conflict=wrong), wrong.http_status
+    done = erasure.erase(email, g.admin.email)
+    said = f"{done.orders} orders and {done.attempts} checkouts forgot the person."
+    if done.still_open or done.running or not done.file_is_clean:
+        said += " Something still needs them, or the database was busy. Erase again later."
+    if done.running:
+        said += f" End first, it still charges: {', '.join(done.running)}."
+    return _back(order_id, said)
+
+
+def _whose(order_id: str) -> str:
+    email = _case(order_id).email
+    if email is None:
+        raise web.missing("person")
+    return email
 
 
 @bp.post("/orders/<order_id>/subscriptions/<int:row_id>/cancel")

@@ -50,6 +50,8 @@ NEEDS = {
     "admin.pack": PACKER,
     "admin.ship": PACKER,
     "admin.deliver": PACKER,
+    # links that shoppers were sent
+    "admin.replace_links": PACKER,
     # goods and stock
     "admin.products": VIEWER,
     "admin.products_csv": VIEWER,
@@ -95,6 +97,9 @@ NEEDS = {
     "admin.settings": ADMIN,
     "admin.change_settings": ADMIN,
     "admin.undo_change": ADMIN,
+    # shoppers' own data
+    "admin.person": ADMIN,
+    "admin.erase": ADMIN,
     # people
     "admin.people": ADMIN,
     "admin.invite": ADMIN,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from gateway import webhooks
-from gateway.calls import PAGE, plain
 from gateway.ledger import Ledger
 from gateway.webhooks import VerifiedEvent
 
@@ -24,13 +23,8 @@ class StripeGateway(Ledger):
 
     def webhook_endpoints(self) -> list[dict[str, Any]]:
         """Where Stripe sends events to."""
-        return [
-            plain(endpoint)
-            for endpoint in self._pages(
-                lambda client, page: client.v1.webhook_endpoints.list({"limit": PAGE, **page})
-            )
-        ]
+        return list(self._pages("/v1/webhook_endpoints"))
 
     def ping(self) -> None:
         """Ask for something small, to see whether address and key are right."""
-        self._call(lambda client: client.v1.events.list({"limit": 1}), quick=True)
+        self._get("/v1/events", limit=1, quick=True)

@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
-import stripe
-
 from domain.errors import (
     StripeMissing,
     StripeRefused,
@@ -18,16 +16,19 @@ from domain.errors import (
 )
 from domain.facts import Fact
 from gateway import facts
-from gateway.calls import PAGE, UNREACHED, Calls, plain
+from gateway.calls import UNREACHED, Calls, plain
 
-EXPAND = {
-    "expand": [
-        "payment_intent",
-        "payment_intent.latest_charge",
-        "invoice.payments",
-        "subscription.latest_invoice.payments",
-    ]
-}
+SESSIONS, SESSION = "/v1/checkout/sessions", "/v1/checkout/sessions/{}"
+INTENTS, INTENT = "/v1/payment_intents", "/v1/payment_intents/{}"
+SETUPS, SETUP = "/v1/setup_intents", "/v1/setup_intents/{}"
+SUBSCRIPTIONS, SUBSCRIPTION = "/v1/subscriptions", "/v1/subscriptions/{}"
+
+EXPAND = [
+    "payment_intent",
+    "payment_intent.latest_charge",
+    "invoice.payments",
+    "subscription.latest_invoice.payments",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +62,9 @@ class Doors(Calls):
         parameters, created since then (UTC), that is not among those ``known``. Whatever has become
         of it, it is returned."""
         how = _LEGS[kind]
-        asked = {"created": {"gte": int(since.timestamp()) - 60}, "limit": PAGE, **how.filters}
         product = parameters.get("product", {}).get("id")
-        for one in self._pages(lambda client, page: how.list(client)({**asked, **page})):
-            found = plain(one)
+        since_then = {"gte": int(since.timestamp()) - 60}
+        for found in self._pages(how.path, created=since_then, **how.filters):
             opened = how.opened(found)
             if (
                 facts.attempt_of(found) == attempt_id
@@ -99,12 +99,7 @@ class Doors(Calls):
     def read_session(self, session_id: str, *, quick: bool = False) -> tuple[Fact, ...]:
         """Look at a session and its intent in one read; at what paid the invoice of one that
         subscribes in a second. Raises StripeMissing."""
-        session = plain(
-            self._call(
-                lambda client: client.v1.checkout.sessions.retrieve(session_id, EXPAND),  # type: ignore[arg-type]
-                quick=quick,
-            )
-        )
+        session = self._get(SESSION, session_id, expand=EXPAND, quick=quick)
         invoice = session.get("invoice")
         return facts.of_session(session, self._payer(invoice, quick=quick) if invoice else None)
 
@@ -114,14 +109,7 @@ class Doors(Calls):
         return self._intent(intent_id, quick=quick) if intent_id else None
 
     def _intent(self, intent_id: str, *, quick: bool = False) -> dict[str, Any]:
-        return plain(
-            self._call(
-                lambda client: client.v1.payment_intents.retrieve(
-                    intent_id, {"expand": ["latest_charge"]}
-                ),
-                quick=quick,
-            )
-        )
+        return self._get(INTENT, intent_id, expand=["latest_charge"], quick=quick)
 
     def expire_session(self, session_id: str, why: str = "") -> tuple[Fact, ...]:
         """Make a session unpayable, or say what has become of it instead. Stripe asks no reason."""
@@ -178,8 +166,7 @@ class Doors(Calls):
 
     def read_setup(self, setup_id: str, *, quick: bool = False) -> tuple[Fact, ...]:
         """Look at a setup intent. Raises StripeMissing."""
-        setup = self._call(lambda client: client.v1.setup_intents.retrieve(setup_id), quick=quick)
-        return facts.of_setup(plain(setup))
+        return facts.of_setup(self._get(SETUP, setup_id, quick=quick))
 
     def cancel_setup(self, setup_id: str, why: str) -> tuple[Fact, ...]:
         """Make a setup intent unusable (they never expire), or say what it is instead."""
@@ -199,12 +186,7 @@ class Doors(Calls):
         ``parameters``: ``setup_intent``, ``product`` {id, name}, ``subscription``.
         """
         product = parameters["product"]
-        setup = plain(
-            self._call(
-                lambda client: client.v1.setup_intents.retrieve(parameters["setup_intent"]),
-                quick=quick,
-            )
-        )
+        setup = self._get(SETUP, parameters["setup_intent"], quick=quick)
         self._have_product(product)
         wish = {
             **parameters["subscription"],
@@ -225,7 +207,7 @@ class Doors(Calls):
         """A price that is made on the spot names a product that is there."""
         wish: Any = product
         try:
-            self._call(lambda client: client.v1.products.retrieve(product["id"]))
+            self._get("/v1/products/{}", product["id"])
         except StripeMissing:
             try:
                 self._call(lambda client: client.v1.products.create(wish))
@@ -234,17 +216,12 @@ class Doors(Calls):
             except StripeReplayedFailure as spent:  # its key, and not that of what it is made for
                 raise StripeUnavailable(UNREACHED) from spent
             except StripeRefused:  # made by somebody else this very moment
-                self._call(lambda client: client.v1.products.retrieve(product["id"]))
+                self._get("/v1/products/{}", product["id"])
 
     def read_invoice(self, invoice_id: str, *, quick: bool = False) -> tuple[Fact, ...]:
         """Look at a subscription's invoice, at what pays it, and at the subscription. Raises
         StripeMissing."""
-        invoice = plain(
-            self._call(
-                lambda client: client.v1.invoices.retrieve(invoice_id, {"expand": ["payments"]}),
-                quick=quick,
-            )
-        )
+        invoice = self._get("/v1/invoices/{}", invoice_id, expand=["payments"], quick=quick)
         owner = facts.subscription_of_invoice(invoice)
         subscription = self._subscription(owner, quick=quick) if owner else None
         paid_by = self._payer(invoice, quick=quick)
@@ -275,14 +252,7 @@ class Doors(Calls):
         return self._payer(subscription["latest_invoice"])
 
     def _subscription(self, id: str, *, quick: bool = False) -> dict[str, Any]:
-        return plain(
-            self._call(
-                lambda client: client.v1.subscriptions.retrieve(
-                    id, {"expand": ["latest_invoice.payments"]}
-                ),
-                quick=quick,
-            )
-        )
+        return self._get(SUBSCRIPTION, id, expand=["latest_invoice.payments"], quick=quick)
 
     def end_subscription(self, id: str) -> None:
         """End it now; what is paid stays paid. Ending it again changes nothing."""
@@ -300,9 +270,7 @@ class Doors(Calls):
 
     def read_dispute(self, id: str) -> tuple[Fact, ...]:
         """Look at a dispute. Raises StripeMissing."""
-        return (
-            facts.of_dispute(plain(self._call(lambda client: client.v1.disputes.retrieve(id)))),
-        )
+        return (facts.of_dispute(self._get("/v1/disputes/{}", id)),)
 
     def read(self, kind: str, stripe_id: str) -> tuple[Fact, ...]:
         """Look at what an event is about. Raises StripeMissing."""
@@ -314,7 +282,7 @@ class _Leg(NamedTuple):
 
     open: Callable[..., OpenedLeg]
     opened: Callable[[dict[str, Any]], OpenedLeg]  # what was opened, from Stripe's object
-    list: Callable[[stripe.StripeClient], Callable[..., Any]]
+    path: str  # of the list of all that were opened
     filters: dict[str, Any]
     read: Callable[..., tuple[Fact, ...]]
     close: Callable[..., tuple[Fact, ...]]
@@ -343,7 +311,7 @@ _LEGS = {
     "session": _Leg(
         Doors.open_session,
         _opened,
-        lambda client: client.v1.checkout.sessions.list,
+        SESSIONS,
         {},
         Doors.read_session,
         Doors.expire_session,
@@ -351,7 +319,7 @@ _LEGS = {
     "payment_intent": _Leg(
         Doors.open_intent,
         _opened_intent,
-        lambda client: client.v1.payment_intents.list,
+        INTENTS,
         {},
         Doors.read_intent,
         Doors.cancel_intent,
@@ -359,7 +327,7 @@ _LEGS = {
     "setup_intent": _Leg(
         Doors.open_setup,
         _opened,
-        lambda client: client.v1.setup_intents.list,
+        SETUPS,
         {},
         Doors.read_setup,
         Doors.cancel_setup,
@@ -367,7 +335,7 @@ _LEGS = {
     "invoice": _Leg(  # the first one of a subscription
         Doors.open_subscription,
         _opened_subscription,
-        lambda client: client.v1.subscriptions.list,
+        SUBSCRIPTIONS,
         {"status": "all", "expand": ["data.latest_invoice"]},
         Doors.read_invoice,
         Doors.void_invoice,

@@ -10,10 +10,11 @@ from typing import Any
 
 from domain.facts import DisputeSeen, Fact, RefundSeen
 from gateway import facts
-from gateway.calls import PAGE, plain
-from gateway.doors import EXPAND, Doors
+from gateway.calls import plain
+from gateway.doors import EXPAND, INTENTS, SESSION, SESSIONS, SUBSCRIPTIONS, Doors
 from gateway.webhooks import VerifiedEvent, envelope
 
+LINE_ITEMS = f"{SESSION}/line_items"
 MOST_TYPES = 20  # that one call of the list of events takes
 
 
@@ -33,12 +34,7 @@ class Ledger(Doors):
     def standing(self, session_id: str, payment_intent: str | None) -> Standing:
         """What Stripe's ledger says about a session, or about the intent that paid it."""
         if payment_intent is None:
-            session = plain(
-                self._call(
-                    lambda client: client.v1.checkout.sessions.retrieve(session_id, EXPAND),  # type: ignore[arg-type]
-                    quick=True,
-                )
-            )
+            session = self._get(SESSION, session_id, expand=EXPAND, quick=True)
             state = session["status"]
             intent = session.get("payment_intent")
             if state == "complete" and intent:
@@ -61,24 +57,12 @@ class Ledger(Doors):
         by: Any = {"payment_intent": payment_intent}
         if subscription:  # such a session does not name its intent
             by = {"subscription": subscription}
-        found = self._call(
-            lambda client: client.v1.checkout.sessions.list(
-                {
-                    **by,
-                    "limit": 1,
-                    "expand": ["data.payment_intent", "data.shipping_cost.shipping_rate"],
-                }
-            )
-        )
+        read_along = ["data.payment_intent", "data.shipping_cost.shipping_rate"]
+        found = self._get(SESSIONS, limit=1, expand=read_along, **by)
         if not found["data"]:
             return None
-        session = plain(found["data"][0])
-        items = self._pages(
-            lambda client, page: client.v1.checkout.sessions.line_items.list(
-                session["id"], {"limit": PAGE, **page}
-            )
-        )
-        return facts.purchase(session, [plain(item) for item in items])
+        session = found["data"][0]
+        return facts.purchase(session, list(self._pages(LINE_ITEMS, session["id"])))
 
     def payer_of(self, payment_intent: str) -> facts.Payer:
         """Who paid, as far as Stripe knows. Raises StripeMissing."""
@@ -97,12 +81,8 @@ class Ledger(Doors):
     def refunds_of(self, payment_intent: str) -> list[RefundSeen]:
         """Every refund of a payment, read afresh."""
         return [
-            facts.of_refund(plain(refund))
-            for refund in self._pages(
-                lambda client, page: client.v1.refunds.list(
-                    {"payment_intent": payment_intent, "limit": PAGE, **page}
-                )
-            )
+            facts.of_refund(refund)
+            for refund in self._pages("/v1/refunds", payment_intent=payment_intent)
         ]
 
     def events_since(self, since: datetime) -> Iterator[tuple[VerifiedEvent, datetime]]:
@@ -110,15 +90,9 @@ class Ledger(Doors):
         only so many types at once."""
         types = list(facts.FOLLOWED_TYPES)
         for start in range(0, len(types), MOST_TYPES):
-            asked: Any = {
-                "created": {"gte": int(since.timestamp())},
-                "types": types[start : start + MOST_TYPES],
-                "limit": PAGE,
-            }
-            for event in self._pages(
-                lambda client, page, asked=asked: client.v1.events.list({**asked, **page})  # type: ignore[misc]
+            for told in self._pages(
+                "/v1/events", created=_from(since), types=types[start : start + MOST_TYPES]
             ):
-                told = plain(event)
                 verified = envelope(
                     told, json.dumps(told, separators=(",", ":")), livemode=self.livemode
                 )
@@ -129,17 +103,8 @@ class Ledger(Doors):
     def sessions_since(self, since: datetime) -> Iterator[tuple[str, tuple[Fact, ...]]]:
         """Checkout sessions of this shop's kind created since then (UTC), newest first: each one's
         attempt id and what it says, its payment intent read along with it."""
-        for session in self._pages(
-            lambda client, page: client.v1.checkout.sessions.list(
-                {
-                    "created": {"gte": int(since.timestamp())},
-                    "limit": PAGE,
-                    "expand": ["data.payment_intent", "data.payment_intent.latest_charge"],
-                    **page,
-                }
-            )
-        ):
-            told = plain(session)
+        read_along = ["data.payment_intent", "data.payment_intent.latest_charge"]
+        for told in self._pages(SESSIONS, created=_from(since), expand=read_along):
             attempt_id = (told.get("metadata") or {}).get(facts.ATTEMPT_KEY)
             if attempt_id:
                 yield attempt_id, facts.of_session(told)
@@ -162,56 +127,27 @@ class Ledger(Doors):
 
     def paid_invoices_since(self, since: datetime) -> Iterator[dict[str, Any]]:
         """Stripe's own ledger of subscriptions: paid invoices as plain dicts, newest first."""
-        for invoice in self._pages(
-            lambda client, page: client.v1.invoices.list(
-                {
-                    "created": {"gte": int(since.timestamp())},
-                    "status": "paid",
-                    "limit": PAGE,
-                    "expand": ["data.payments"],
-                    **page,
-                }
-            )
-        ):
-            yield plain(invoice)
+        return self._pages(
+            "/v1/invoices", created=_from(since), status="paid", expand=["data.payments"]
+        )
 
     def disputes_since(self, since: datetime) -> Iterator[DisputeSeen]:
         """Disputes opened since then (UTC), newest first."""
-        for dispute in self._pages(
-            lambda client, page: client.v1.disputes.list(
-                {"created": {"gte": int(since.timestamp())}, "limit": PAGE, **page}
-            )
-        ):
-            yield facts.of_dispute(plain(dispute))
+        for dispute in self._pages("/v1/disputes", created=_from(since)):
+            yield facts.of_dispute(dispute)
 
     def subscriptions_since(self, since: datetime) -> Iterator[tuple[str, str, str]]:
         """Subscriptions of this shop's kind begun since then (UTC): id and status of each, and the
         attempt that it names."""
-        for subscription in self._pages(
-            lambda client, page: client.v1.subscriptions.list(
-                {
-                    "created": {"gte": int(since.timestamp())},
-                    "status": "all",
-                    "limit": PAGE,
-                    **page,
-                }
-            )
-        ):
-            told = plain(subscription)
+        for told in self._pages(SUBSCRIPTIONS, created=_from(since), status="all"):
             attempt_id = facts.attempt_of(told)
             if attempt_id:
                 yield told["id"], told["status"], attempt_id
 
     def payments_since(self, since: datetime) -> Iterator[dict[str, Any]]:
         """Stripe's own ledger: payment intents as plain dicts, newest first."""
-        for intent in self._pages(
-            lambda client, page: client.v1.payment_intents.list(
-                {
-                    "created": {"gte": int(since.timestamp())},
-                    "limit": PAGE,
-                    "expand": ["data.latest_charge"],
-                    **page,
-                }
-            )
-        ):
-            yield plain(intent)
+        return self._pages(INTENTS, created=_from(since), expand=["data.latest_charge"])
+
+
+def _from(since: datetime) -> dict[str, int]:
+    return {"gte": int(since.timestamp())}

@@ -1,9 +1,18 @@
 """Alembic runs inside the app: its engine, its tables."""
 
+import time
 from contextlib import contextmanager
 
 from alembic import context
 from flask import current_app
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
+
+# A change of a table waits for whoever reads it, and whoever comes later waits for the change: one
+# long query would stop the shop. So the change gives up soon, lets the others by and tries again.
+LOCK_TIMEOUT = "2s"
+TRIES, PAUSE_S = 30, 1
+LOCK_NOT_AVAILABLE = "55P03"
 
 
 def plain_type(kind, item, _context):
@@ -36,6 +45,9 @@ database = current_app.extensions["migrate"].db
 
 def run() -> None:
     with database.engine.connect() as connection, tables_may_be_rebuilt(connection):
+        if connection.dialect.name == "postgresql":
+            connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
+            connection.commit()
         context.configure(
             connection=connection,
             target_metadata=database.metadata,
@@ -48,4 +60,15 @@ def run() -> None:
         connection.commit()
 
 
-run()
+def run_beside_others() -> None:
+    for tries_left in reversed(range(TRIES)):
+        try:
+            run()
+            break
+        except OperationalError as error:
+            if getattr(error.orig, "sqlstate", "") != LOCK_NOT_AVAILABLE or not tries_left:
+                raise
+            time.sleep(PAUSE_S)
+
+
+run_beside_others()

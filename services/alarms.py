@@ -16,7 +16,7 @@ from sqlalchemy import select
 from domain.clock import now
 from extensions import atomic, retrying
 from models import OutboxMessage, Setting
-from services import alerts, leases, mail, outbox, receipts, shop
+from services import alerts, leases, letters, mail, outbox, shop
 from services.alerts import Alert
 
 ROW = "told_alerts"
@@ -78,7 +78,7 @@ def _tell(message: OutboxMessage, subject: str, template: str) -> outbox.Result:
     settings = current_app.extensions["settings"]
     if settings.alert_mail is None:
         return {"not_sent": "nobody is to be told any more"}
-    mail_ = receipts.addressed(message, settings.alert_mail, subject)
+    mail_ = letters.addressed(message, settings.alert_mail, subject)
     told = message.payload
     since = told.get("since")
     mail_.set_content(

@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from domain.clock import now
 from domain.money import display
-from services import by_hand, dispute_pages, disputes, leases, metrics, settings
+from services import by_hand, dispute_pages, disputes, inbox, leases, metrics, settings
 from services.leases import SILENT_AFTER
 
 log = structlog.get_logger()
@@ -28,6 +28,7 @@ DISPUTES_PAGE = "/admin/orders?view=disputes"
 
 MOST_FAILING = 0.05  # of the orders of the last 24 hours
 LONGEST_EVENT_WAIT = timedelta(minutes=10)
+LONGEST_NEWS = timedelta(days=1)  # somebody who sends an old event again is forgotten by then
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,23 @@ def _worker_silent() -> Alert | None:
 def _clock_silent() -> Alert | None:
     return _silent(
         "clock", "Nothing expires and lost events are not fetched. Start it: flask clock."
+    )
+
+
+def _clock_off() -> Alert | None:
+    """Events of Stripe's are refused for their time, and none has come in since."""
+    refused = inbox.last_refused("clock")
+    if refused is None or not now() - LONGEST_NEWS < refused <= now():  # ahead: it was set since
+        return None
+    if inbox.has_heard_since(refused):
+        return None
+    return Alert(
+        "clock_off",
+        "This machine’s clock is wrong",
+        "Stripe’s events are refused, because their time is more than 300 s off ours. Nothing is "
+        "lost: what is missed is fetched. Set the clock by NTP: timedatectl set-ntp true.",
+        HEALTH_PAGE,
+        since=refused,
     )
 
 
@@ -223,6 +241,7 @@ _ALERTS = (
     _orders_undecided,
     _worker_silent,
     _clock_silent,
+    _clock_off,
     _books_broken,
     _dispute_due,
     _background_sync_off,

@@ -218,7 +218,7 @@ class Desk(Recurring):
             return
         if fact.payment_intent and not leg.payment_intent:
             leg.payment_intent = fact.payment_intent
-        if fact.address and self.order and not self.order.address:
+        if fact.address and self.order and not (self.order.address or self.attempt.erased_at):
             self.order.address = fact.address
         if LegState(leg.state).is_final:
             self._ignored(f"{fact.leg_id} has already ended as {leg.state}")

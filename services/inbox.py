@@ -39,7 +39,7 @@ from extensions import (
 from gateway import current_gateway, facts
 from gateway.webhooks import VerifiedEvent
 from models import AuditEntry, CheckoutAttempt, Payment, StripeEvent, StripeLeg
-from services import attempts, leases, plan_rows, rebuild, settle
+from services import attempts, leases, plan_rows, rebuild, settle, snapshots
 from services.causes import Cause
 from services.exceptions import TRIED, close_exception, open_exception
 
@@ -102,6 +102,15 @@ def note_refused(about: str) -> None:
         leases.write(_refused(about), now().isoformat())
     except SQLAlchemyError as error:
         log.warning("inbox.refusal_not_noted", error=type(error).__name__)
+
+
+def has_heard_since(moment: datetime) -> bool:
+    """Whether a webhook was accepted after then (UTC)."""
+    with reading() as session:
+        newer = select(StripeEvent.id).where(
+            StripeEvent.lane == "webhook", StripeEvent.received_at > moment
+        )
+        return session.scalar(newer.limit(1)) is not None
 
 
 def last_refused(about: str) -> datetime | None:
@@ -276,6 +285,7 @@ def _close(news: News, state: str, why: str, *, early: bool = False) -> None:
             if session.scalar(select(Payment.id).where(Payment.payment_intent == intent)):
                 return  # it stays new, and is taken again when its lease is over
         session.execute(_closing(news, state, why, intent))
+        snapshots.empty_if_erased(news.event_id)
 
 
 def _closing(news: News, state: str, why: str, early: str | None = None) -> Any:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, or_, select
 
 from domain import plans
 from domain.transitions import LineState, Status, payment_status
@@ -51,6 +51,11 @@ class Dossier:
         return any(leg.stripe_id == setup for leg in self.legs if leg.kind == SAVES_CARD)
 
     @property
+    def email(self) -> str | None:
+        """The address that was typed for it."""
+        return self.order.email if self.order else self.attempt.email
+
+    @property
     def newest_leg(self) -> StripeLeg | None:
         """The last one that we opened: what it can be paid through, if anything. It may be what
         saves a card, or the first invoice of a subscription."""
@@ -66,6 +71,12 @@ class Dossier:
         """Whether it was paid, or is being paid: it is no longer the shopper's to end."""
         attempt = self.attempt
         return attempt.state == "settled" or attempt.is_processing or bool(self.payments)
+
+
+def number_in(text: str) -> int | None:
+    """The number in what people type: NL-10001, nl 10001, 10001. None if there is none."""
+    bare = text.strip().upper().removeprefix(IDENTITY.number_prefix).lstrip("-# ")
+    return int(bare) if bare.isascii() and bare.isdecimal() and len(bare) < 10 else None
 
 
 def number(order: Order) -> str:
@@ -151,11 +162,16 @@ def id_of_session(session_id: str) -> str | None:
 
 
 def of_shopper(
-    shopper_id: str, before: tuple[datetime, str] | None = None, limit: int = 20
+    shopper_id: str | None,
+    before: tuple[datetime, str] | None = None,
+    limit: int = 20,
+    *,
+    email: str | None = None,
 ) -> list[Order]:
-    """A shopper's orders, newest first."""
-    query = select(Order).where(Order.shopper_id == shopper_id)
-    return _page(query, before, limit)
+    """The orders of a browser, and of an address that was confirmed there; newest first."""
+    mine = [Order.shopper_id == shopper_id] if shopper_id else []
+    mine += [func.lower(Order.email) == email] if email else []
+    return _page(select(Order).where(or_(*mine)), before, limit) if mine else []
 
 
 def waiting_of(shopper_id: str) -> list[CheckoutAttempt]:

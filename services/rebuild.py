@@ -59,6 +59,7 @@ def refill(attempt_id: str, payment_intent: str | None, subscription: str | None
     with atomic() as session:
         known = session.get(CheckoutAttempt, attempt_id)
         if known and known.purged_at:
+            known.erased_at = None  # they have bought again: the parcel needs somebody to go to
             known.purged_at = None  # the clock forgets the person again once this is settled
             known.snapshot = {**known.snapshot, **_person(payer, label, known.shipping)}
 

@@ -139,7 +139,7 @@ def change(actor: str, reason: str, *, seen: int | None = None, **wishes: Any) -
         if not steps:
             return after
         if seen not in (None, _last()):
-            raise Overtaken(_newest(1)[0])
+            raise Overtaken(next(iter(_newest(1)), None))
         if row:
             row.value = new
         elif not insert_once(Setting, name=ROW, value=new, updated_at=now()):

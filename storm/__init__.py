@@ -1,12 +1,6 @@
-"""The deterministic storm: shoppers, crashes, faults and races on a virtual clock, then the proof.
+"""Two storms over the shop: shoppers, crashes, faults and races, then the proof.
 
-``flask storm`` runs it. One thread; every choice comes from the seed, so that a seed and a commit
-of this repository replay exactly.
+The deterministic one (``flask storm``) plays in one thread on a virtual clock. The one of processes
+(``make storm``, in ``storm.processes``) has real servers, kills them, and knows the shop over HTTP
+alone: importing it must not import the shop, so that nothing is imported here.
 """
-
-from __future__ import annotations
-
-from storm.report import main
-from storm.world import WAYS_TO_SELL
-
-__all__ = ["WAYS_TO_SELL", "main"]

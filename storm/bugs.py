@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from domain import facts as known
@@ -19,10 +20,27 @@ from domain.facts import LegState
 from domain.strategies import STRATEGIES, Moment
 from domain.transitions import Effect
 from extensions import atomic, db, reading
-from gateway import current_gateway, doors, facts
+from gateway import StripeGateway, current_gateway, doors, facts
 from models import CheckoutAttempt, StripeLeg
-from services import attempts, desk, inbox, legs, outbox, settings, settle, stock
+from services import (
+    attempts,
+    checkout,
+    desk,
+    inbox,
+    leases,
+    legs,
+    outbox,
+    reconcile,
+    refunds,
+    settings,
+    settle,
+    stock,
+)
+from services.causes import LANDING
+from services.exceptions import HEALED, close_exception
 from storm.world import MIXED, World
+
+LONG_S = 40.0  # somebody whose machine is busy takes so long from one line to the next
 
 
 @contextmanager
@@ -205,6 +223,150 @@ def receipt_after_the_commit(world: World) -> Iterator[None]:
         yield
 
 
+# -- what comes and what goes
+
+
+@contextmanager
+def acknowledged_before_the_commit(world: World) -> Iterator[None]:
+    """Stripe is answered first, and the event is stored by somebody else a little later. What hides
+    it: whoever reads Stripe's list of events finds it again; so nobody does."""
+    receive = inbox.receive
+
+    def answered(event: Any, lane: str = "webhook") -> bool:
+        store = world.in_shop(lambda: receive(event, lane))
+        world.stage.enter("thread", lambda: _in_its_own_time(world, store), mortal=True)
+        return True
+
+    with _patched(inbox, receive=answered), _patched(reconcile, fetch_events=lambda since=None: []):
+        yield
+
+
+def _in_its_own_time(world: World, act: Callable[[], Any]) -> None:
+    world.stage.crossroads("before an event is stored")
+    act()
+
+
+@contextmanager
+def nobody_sweeps(world: World) -> Iterator[None]:
+    """What was rung for is worked on, and nothing else ever is: the clock's passes leave inbox and
+    outbox alone. What hides it: the next ring, as long as orders keep coming."""
+    with _patched(
+        reconcile,
+        sweep=lambda: 0,
+        inbox=_But(inbox, drain=lambda: 0),
+        outbox=_But(outbox, drain=lambda: 0),
+    ):
+        yield
+
+
+@contextmanager
+def cursor_before_the_events(world: World) -> Iterator[None]:
+    """The list of events is read to its end, the cursor moved, and then the events are stored. What
+    hides it: the overlap of two looks, webhooks that are tried again, and a look at what is open;
+    so there is no overlap here, one pass in three dies at the worst moment, and most webhooks get
+    lost."""
+
+    def fetch(since: Any = None) -> list[str]:
+        cursor = leases.read(reconcile.CURSOR)
+        usual = datetime.fromisoformat(cursor) if cursor else now() - reconcile.FIRST_LOOK_BACK
+        world.sandbox.chaos.drop_pct = 70
+        listed = list(current_gateway().events_since(since or usual))
+        if listed:
+            leases.write(reconcile.CURSOR, max(at for _, at in listed).isoformat())
+            world.stage.crossroads("before what was listed is stored", crash_pct=33)
+        return [event.id for event, _ in listed if inbox.receive(event, lane="sync")]
+
+    with _patched(reconcile, fetch_events=fetch):
+        yield
+
+
+@contextmanager
+def the_past_wins(world: World) -> Iterator[None]:
+    """What was read at Stripe is written down although the row has changed since (against R3). What
+    hides it: the next event reads again, if there is one; so whoever has read takes their time."""
+    apply = settle._apply
+
+    def take_time(*args: Any, **how: Any) -> Any:
+        world.stage.pause(world.stage.rng.random() * LONG_S)
+        return apply(*args, **how)
+
+    never = _patched(desk.Desk, is_overtaken=lambda of, *versions: False)
+    with never, _patched(settle, _apply=take_time):
+        yield
+
+
+@contextmanager
+def amount_not_compared(world: World) -> Iterator[None]:
+    """A payment of the order pays the order, however much it is (against R8)."""
+    role = desk.Desk._role
+
+    def believed(of: desk.Desk, fact: Any, due: int, pays_for: set[str]) -> str:
+        enough = replace(fact, amount=due, currency=of.attempt.currency)
+        return role(of, enough, due, pays_for)
+
+    with _patched(desk.Desk, _role=believed):
+        yield
+
+
+@contextmanager
+def returning_is_paying(world: World) -> Iterator[None]:
+    """Whoever comes back from the payment page has paid. What hides it: most have."""
+
+    def believed(attempt_id: str, cause: Any = LANDING) -> bool:
+        with reading():
+            attempt = db.session.get(CheckoutAttempt, attempt_id)
+            doors_ = [leg for leg in attempts.legs_of(attempt_id) if leg.kind == "session"]
+        if attempt is None or attempt.state != "open" or not doors_:
+            return True
+        paid = known.PaymentSucceeded(
+            f"pi_of_{attempt_id}", attempt.total, attempt.currency, doors_[-1].stripe_id
+        )
+        news = known.News("", "landing", attempt_id=attempt_id, facts=(paid,))
+        settle.settle(attempt_id, cause, news=news)
+        return True
+
+    with _patched(checkout, ask=believed):
+        yield
+
+
+@contextmanager
+def refunded_without_the_key(world: World) -> Iterator[None]:
+    """Each call for a refund has a key of its own, and names the amount. What hides it: Stripe
+    gives back no more than it took; so what is owed is half of it."""
+    keys = itertools.count()
+    refund = StripeGateway.refund
+
+    def again(gateway: Any, intent: str, amount: int | None, *, row: str, key: str) -> Any:
+        half = amount or _taken(world, intent) // 2
+        return refund(gateway, intent, half, row=row, key=f"{key}:{next(keys)}")
+
+    with _patched(StripeGateway, refund=again):
+        yield
+
+
+def _taken(world: World, intent: str) -> int:
+    return int(world.sandbox.page(intent)["amount_received"])
+
+
+@contextmanager
+def second_payment_kept(world: World) -> Iterator[None]:
+    """Who paid twice is listed, and the case is closed: nothing goes back."""
+
+    def kept(intent: str, order_id: str, reason: str) -> None:
+        close_exception("duplicate_payment", intent, HEALED, "Seen.")
+
+    with _patched(refunds, owe=kept):
+        yield
+
+
+@contextmanager
+def lines_never_come_back(world: World) -> Iterator[None]:
+    """What was not paid is gone from the basket as well."""
+    effects = {**desk.EFFECTS, Effect.RETURN_LINES: lambda of: None}
+    with _patched(desk, EFFECTS=effects):
+        yield
+
+
 # -- what recurs
 
 
@@ -331,6 +493,17 @@ def _patched(module: Any, **names: Any) -> Iterator[None]:
             setattr(module, name, value)
 
 
+class _But:
+    """A module as it is, but for some names."""
+
+    def __init__(self, module: Any, **names: Any) -> None:
+        self._module = module
+        vars(self).update(names)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._module, name)
+
+
 @dataclass(frozen=True, slots=True)
 class Planted:
     """A bug, the promises of which at least one must be seen broken, and where it can show."""
@@ -350,6 +523,17 @@ BUGS: dict[str, Planted] = {
     "receipt outside the transaction": Planted(
         receipt_after_the_commit, ("receipts",), "order_first"
     ),
+    "acknowledged before the commit": Planted(acknowledged_before_the_commit, ("inbox",)),
+    "nobody sweeps": Planted(nobody_sweeps, ("liveness",)),
+    "cursor moved before the events": Planted(
+        cursor_before_the_events, ("money", "plans", "liveness", "flask check, refunds")
+    ),
+    "the past wins": Planted(the_past_wins, ("never", "plans", "R5", "money", "lines", "stock")),
+    "amount not compared": Planted(amount_not_compared, ("money",)),
+    "returning is paying": Planted(returning_is_paying, ("money",)),
+    "refunded without the key": Planted(refunded_without_the_key, ("money",)),
+    "second payment kept": Planted(second_payment_kept, ("money",)),
+    "lines never come back": Planted(lines_never_come_back, ("lines",)),
     "subscribed before the rest is paid": Planted(subscribed_before_the_rest_is_paid, ("never",)),
     "subscribed without the key": Planted(subscribed_without_the_key, ("never", "plans")),
     "first invoice taken for a renewal": Planted(first_invoice_taken_for_a_renewal, ("money",)),

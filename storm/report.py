@@ -1,13 +1,18 @@
-"""What people see of a storm: a bar while it blows, then figures, and a story if it broke."""
+"""The deterministic storm: every choice comes from the seed, so that a seed and a commit of this
+repository replay exactly. This is what people see of it: a bar while it blows, then figures, and a
+story if it broke."""
 
 from __future__ import annotations
 
 import json
+import multiprocessing
 import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache, partial
 from typing import Any
 
 from storm.run import Outcome, blow
@@ -19,19 +24,45 @@ _WORD = re.compile(r"shopper \d+|[\w-]{6,}")
 BAR_WIDTH = 30
 
 
-def main(*, seed: int, seeds: int, checkouts: int, as_json: bool, strategy: str = MIXED) -> int:
-    """Run ``seeds`` storms from ``seed`` on; returns 1 if any promise was broken."""
-    world, started = World(), time.perf_counter()
+def main(
+    *,
+    seed: int,
+    seeds: int,
+    checkouts: int,
+    as_json: bool,
+    strategy: str = MIXED,
+    jobs: int = 1,
+) -> int:
+    """Run ``seeds`` storms from ``seed`` on, in ``jobs`` processes; returns 1 if any promise was
+    broken."""
+    started = time.perf_counter()
     outcomes = []
-    for number in range(seeds):
-        outcome = blow(world, seed + number, checkouts, strategy)
+    for outcome in _blown(range(seed, seed + seeds), checkouts, strategy, jobs):
         outcomes.append(outcome)
-        _bar(number + 1, seeds)
+        _bar(len(outcomes), seeds)
         if outcome.violations and not as_json:
             _write(told(outcome))
     figures = _figures(outcomes, checkouts, time.perf_counter() - started)
     _write(json.dumps(figures) if as_json else _summary(figures))
     return 1 if figures["violations"] else 0
+
+
+def _blown(seeds: range, checkouts: int, strategy: str, jobs: int) -> Iterator[Outcome]:
+    """In the order of the seeds, whoever plays them: a seed knows nothing of those before it."""
+    play = partial(_in_my_world, checkouts=checkouts, strategy=strategy)
+    if jobs == 1:
+        yield from map(play, seeds)
+        return
+    apart = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(jobs, len(seeds)), mp_context=apart) as pool:
+        yield from pool.map(play, seeds)
+
+
+def _in_my_world(seed: int, checkouts: int, strategy: str) -> Outcome:
+    return blow(_my_world(), seed, checkouts, strategy)
+
+
+_my_world = cache(World)  # one per process
 
 
 def told(outcome: Outcome) -> str:

@@ -189,17 +189,20 @@ class Stage:
 
     # -- where anything may happen
 
-    def crossroads(self, where: str) -> None:
-        """The actor on stage may be switched here, may stall, may crash: the seed decides."""
+    def crossroads(self, where: str, crash_pct: float | None = None) -> None:
+        """The actor on stage may be switched here, may stall, may crash: the seed decides.
+        ``crash_pct`` makes this place more dangerous than others, while it storms."""
         me = self.on_stage
         if me is None or not self._open:
             return
         dangers = self.dangers
         if me.mortal:
-            dice = self.rng.random() * 100
-            if dice < dangers.crash_pct:
+            dice, crashes = self.rng.random() * 100, dangers.crash_pct
+            if crash_pct is not None and crashes:
+                crashes = crash_pct
+            if dice < crashes:
                 self._crash(me, where)
-            if dice < dangers.crash_pct + dangers.stall_pct:
+            if dice < crashes + dangers.stall_pct:
                 seconds = self.rng.uniform(0.1, dangers.longest_stall_s)
                 self.stalls += 1
                 self.tell(f"stalls for {seconds:.0f} s {where}")

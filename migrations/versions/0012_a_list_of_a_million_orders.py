@@ -4,14 +4,14 @@ Parts of names are found by their trigrams where the database offers them; witho
 list is as right, and slower.
 
 Revision ID: 0012
-Revises: 0009
+Revises: 0011
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0012"
-down_revision = "0009"
+down_revision = "0011"
 branch_labels = None
 depends_on = None
 

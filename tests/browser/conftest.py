@@ -23,7 +23,8 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Response, sync_playwright
 
-from tests.plugins.services import cannot_run, free_port
+from storm.processes.servers import free_port
+from tests.plugins.services import cannot_run
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

@@ -21,10 +21,10 @@ from services import (
     attempts,
     dispute_pages,
     disputes,
+    erasure,
     inbox,
     order_list,
     orders,
-    people,
     refunds,
     settle,
     shipping,
@@ -586,7 +586,7 @@ def test_what_is_missing_is_called_missing_and_nothing_is_made_up(shop: Shop) ->
 
 def test_the_evidence_of_a_forgotten_person_names_nobody(shop: Shop) -> None:
     order_id = a_disputed_order(shop)
-    people.erase("maya@example.com")
+    erasure.erase("maya@example.com")
 
     shown = words(evidence(signed_in(shop), order_id))
 

@@ -232,6 +232,7 @@ def test_rows_on_screen_change_their_chips_and_never_move(
 
     waiting.pay()
     sqlite_shop.deliver_and_work()
+    sqlite_shop.clock.forward(seconds=1)
     newer = sqlite_shop.shopper().buy(MUG)
     told = changes(admin, page)
 

@@ -21,8 +21,8 @@ from werkzeug.test import TestResponse
 from extensions import atomic, db
 from models import Order
 from services import links, live, reconcile, settings
+from storm.processes.servers import free_port
 from tests.pages.test_api import problem
-from tests.plugins.services import free_port
 from tests.shop import ORIGIN, Checkout, Shop, Shopper, TestShops
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -190,6 +190,18 @@ def test_two_admins_who_save_at_once_one_is_told_what_the_other_did(
     assert admin.post(PAGE, again).status_code == 303
 
 
+def test_a_form_that_knows_of_changes_which_never_were_is_told_so_and_changes_nothing(
+    sqlite_shop: Shop, admin: Shopper
+) -> None:
+    """As after a restored backup, when the list of changes is empty again."""
+    form = {"order_strategy": "pay_first", "reason": "it is time", "seen": "7"}
+
+    answer = admin.post("/admin/settings", form)
+
+    assert answer.status_code == 409
+    assert settings.current().order_strategy == "order_first"
+
+
 def test_a_mistake_does_not_make_one_see_what_happened_meanwhile(
     sqlite_shop: Shop, admin: Shopper
 ) -> None:

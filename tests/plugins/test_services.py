@@ -15,7 +15,8 @@ import psycopg
 import pytest
 import redis
 
-from tests.plugins.services import Unavailable, for_libpq, free_port, redis_database
+from storm.processes.servers import Unavailable, for_libpq, free_port
+from tests.plugins.services import redis_database
 
 pytest_plugins = ["pytester"]
 ROOT = Path(__file__).parents[2]
@@ -48,9 +49,10 @@ MEETING = (
 
 # The inner run looks for local servers and programs where there are none.
 NOTHING_HERE = """
+from storm.processes import servers
 from tests.plugins import services
 services.LOCAL_POSTGRES = services.LOCAL_REDIS = ()
-services.BINARY_FOLDERS = ()
+servers.BINARY_FOLDERS = ()
 """
 
 

@@ -28,18 +28,14 @@ import requests
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from tests.plugins.services import (
+from storm.processes.servers import (
     OwnServer,
     Unavailable,
-    cannot_run,
-    find_postgres,
     for_sqlalchemy,
     free_port,
-    note,
-    place,
-    postgres_database,
     postgres_version,
 )
+from tests.plugins.services import cannot_run, find_postgres, note, place, postgres_database
 from tests.shop import TestShops
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -141,6 +141,7 @@ def test_every_alert_is_known_by_the_code_that_it_fires_with() -> None:
         "orders_undecided",
         "worker_silent",
         "clock_silent",
+        "clock_off",
         "books_broken",
         "dispute_due",
         "background_sync_off",

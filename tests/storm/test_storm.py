@@ -145,6 +145,15 @@ def test_the_command_gives_figures(capsys: pytest.CaptureFixture[str]) -> None:
     assert figures["commits"] > 0
 
 
+def test_two_processes_find_what_one_does(capsys: pytest.CaptureFixture[str]) -> None:
+    def figures(jobs: int) -> dict[str, object]:
+        main(seed=1, seeds=3, checkouts=3, as_json=True, jobs=jobs)
+        told = json.loads(capsys.readouterr().out)
+        return {name: told[name] for name in told if name not in ("took_s", "checkouts_per_s")}
+
+    assert figures(jobs=2) == figures(jobs=1)
+
+
 def test_a_strategy_that_does_not_exist_is_refused_with_those_that_do(sqlite_shop: Shop) -> None:
     answer = sqlite_shop.app.test_cli_runner().invoke(args=["storm", "--strategy", "hope"])
 
