@@ -17,11 +17,12 @@ from blueprints import web
 from blueprints.admin import bp, whole
 from blueprints.admin_order_page import order_page
 from blueprints.forms import tidy
+from domain.bills import part_of
 from domain.errors import Conflict, StripeError
-from domain.money import SIGNS, amount_of, display, plain
+from domain.money import SIGNS, amount_of, display, plain, smallest_step
 from domain.transitions import LineState
-from models import OrderItem
-from services import erasure, links, orders, people, refunds, shipping, subscriptions
+from models import Order, OrderItem
+from services import erasure, invoices, links, orders, people, refunds, shipping, subscriptions
 from services import evidence as evidence_of
 from services.causes import Cause
 from services.orders import Dossier
@@ -77,6 +78,15 @@ def evidence(order_id: str) -> Page:
     answer = current_app.response_class(found.text, mimetype="text/plain")
     answer.headers.set("Content-Disposition", "attachment", filename=f"evidence-{found.number}.txt")
     return answer
+
+
+@bp.get("/orders/<order_id>/invoice")
+def invoice(order_id: str) -> Page:
+    found = invoices.paper(_case(order_id))
+    if found is None:
+        raise web.missing("invoice of this order")
+    back = url_for(".order", order_id=order_id)
+    return render_template("orders/invoice.html", invoice=found, back_url=back)
 
 
 @bp.post("/orders/<order_id>/packing")
@@ -217,17 +227,20 @@ def _amount(case: Dossier, form: MultiDict[str, str], renewal: str | None) -> in
             raise NotARefund("amount", f"Type the amount in {currency.upper()}: {example}")
         return amount
     ticked = _units(case, form)
-    sums = {item.id: _each(item) for item in case.items}
-    amount = sum(sums[item] * quantity for item, quantity in ticked.items())
-    amount += case.order.shipping if form.get("shipping") else 0
+    items = {item.id: item for item in case.items}
+    amount = sum(
+        part_of(items[id_].paid, units, items[id_].quantity, currency)
+        for id_, units in ticked.items()
+    )
+    amount += _parcel_paid(case.order) if form.get("shipping") else 0
     if not amount:
         raise NotARefund("amount", "Tick what to refund, or type an amount.")
     return min(amount, refunds.left_of_all(payments)) or amount
 
 
-def _each(item: OrderItem) -> int:
-    """What one unit cost with the order: a trial nothing."""
-    return item.amount // item.quantity
+def _parcel_paid(order: Order) -> int:
+    """What the parcel cost, with its tax."""
+    return order.shipping + order.shipping_tax
 
 
 def _units(case: Dossier, form: MultiDict[str, str]) -> dict[int, int]:
@@ -278,7 +291,8 @@ def _refund_page(
         order={"id": order.id, "number": orders.number(order), "currency": currency},
         lines=[_line(item, form) for item in bought],
         renewal=payments[0] if renewal and payments else None,
-        shipping=0 if renewal else order.shipping,
+        shipping=0 if renewal else _parcel_paid(order),
+        step=smallest_step(currency),
         shipping_ticked=bool(form.get("shipping")),
         left=left,
         method=" and ".join(methods),
@@ -299,8 +313,7 @@ def _line(item: OrderItem, form: MultiDict[str, str]) -> dict[str, Any]:
         "id": item.id,
         "title": item.title,
         "quantity": item.quantity,
-        "unit_amount": _each(item),
-        "amount": item.amount,
+        "amount": item.paid,
         "ticked": str(item.id) in form.getlist("line"),
         "units": whole(form.get(f"units-{item.id}", "")) or item.quantity,
     }

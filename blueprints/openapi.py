@@ -120,6 +120,7 @@ SCHEMAS: Schema = {
             "shipping": _ref("Shipping"),
             "items": _ref("Items"),
             "uiMode": {"enum": ["hosted", "embedded"], "default": "hosted"},
+            "code": {"type": ["string", "null"], "description": "A discount code."},
         },
     },
     "Session": _object(
@@ -163,6 +164,8 @@ SCHEMAS: Schema = {
                 "items": _object(
                     {"sku": ID, "title": ID, "unitAmount": MINOR, "quantity": COUNT},
                     {
+                        "discount": {**MINOR, "description": "Its part of the order's discount."},
+                        "tax": {**MINOR, "description": "On top of what is left."},
                         "plan": _ref("Plan"),
                         "state": {
                             "enum": [state.value for state in LineState],
@@ -184,8 +187,23 @@ SCHEMAS: Schema = {
                 "description": "All that paid for the order, renewals not counted.",
             },
             "subscriptions": {"type": "array", "items": _ref("Subscription")},
+            "discountCode": ID,
+            "taxRates": {"type": "array", "items": _ref("TaxRate")},
         },
     ),
+    "TaxRate": {
+        **_object(
+            {
+                "name": ID,
+                "percent": {"type": "string"},
+                "country": {"type": ["string", "null"]},
+                "inclusive": {"type": "boolean"},
+                "taxableAmount": MINOR,
+                "amount": MINOR,
+            }
+        ),
+        "description": "Tax as Stripe found it out: in the prices (inclusive), else on top.",
+    },
     "Subscription": {
         **_object(
             {

@@ -18,6 +18,7 @@ from domain.errors import Conflict, NotFound, ShopError
 from extensions import limiter
 from services import (
     checkout,
+    invoices,
     links,
     orders,
     receipts,
@@ -37,6 +38,16 @@ Answer = Response | tuple[str, int]
 @bp.get("/orders/<order_id>")
 def order(order_id: str) -> str:
     return render(status_page.asked(web.owned(order_id)), "orders/order.html")
+
+
+@bp.get("/orders/<order_id>/invoice")
+def invoice(order_id: str) -> str:
+    """The sheet that is printed, for whoever may see the order."""
+    found = invoices.paper(web.owned(order_id))
+    if found is None:
+        raise web.missing("invoice of this order")
+    back = url_for(".order", order_id=order_id)
+    return render_template("orders/invoice.html", invoice=found, back_url=back)
 
 
 @bp.get("/orders/<order_id>/status")
@@ -242,6 +253,7 @@ def _view(case: orders.Dossier, began: datetime | None) -> status_page.View:
         refresh_url=url_for("orders.order", **here, look=look + 1) if view.refresh_s else None,
         retry_url=url_for("orders.retry", **here) if may_retry else None,
         save_url=url_for("checkout.pay", attempt_id=case.attempt.id) if view.save_until else None,
+        invoice_url=url_for("orders.invoice", **here) if mine and view.paid_at else None,
         share_url=origin + links.path(case.order) if mine and case.order else None,
     )
 

@@ -20,6 +20,7 @@ NEEDS = {
     "admin.orders": VIEWER,
     "admin.order_changes": VIEWER,
     "admin.order": VIEWER,
+    "admin.invoice": VIEWER,
     "admin.exceptions": VIEWER,
     "admin.webhooks": VIEWER,
     "admin.webhook": VIEWER,

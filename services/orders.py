@@ -101,10 +101,12 @@ def as_order(case: Dossier) -> Order:
         sync_status=sync_status(case),
         currency=attempt.currency,
         subtotal=attempt.subtotal,
-        discount=0,
+        discount=attempt.discount,
         shipping=attempt.shipping,
-        tax=0,
+        tax=attempt.tax,
         total=attempt.total,
+        tax_rates=attempt.tax_rates,
+        code=attempt.code,
         refunded=0,
         name=contact.get("name"),
         email=contact.get("email"),
@@ -292,9 +294,11 @@ def as_dict(case: Dossier) -> dict[str, Any]:
     paid = order and order.paid_at and order.payment_intent
     lines: list[Any] = [
         _line(item.sku, item.title, item.unit_amount, item.quantity, item.plan, item.state)
+        | _changes(item.discount, item.tax)
         for item in case.items
     ] or [
         _line(line["sku"], line["title"], line["unit_amount"], line["quantity"], line.get("plan"))
+        | _changes(line.get("discount", 0), line.get("tax", 0))
         for line in attempt.lines
     ]
     shown = {
@@ -307,9 +311,9 @@ def as_dict(case: Dossier) -> dict[str, Any]:
         "syncStatus": sync_status(case),
         "currency": attempt.currency,
         "subtotal": source.subtotal,
-        "discount": order.discount if order else 0,
+        "discount": source.discount,
         "shipping": source.shipping,
-        "tax": order.tax if order else 0,
+        "tax": source.tax,
         "total": source.total,
         "items": lines,
         "sessionId": newest and newest.session_id,
@@ -319,10 +323,24 @@ def as_dict(case: Dossier) -> dict[str, Any]:
         "createdAt": source.created_at.isoformat(),
         "updatedAt": (order.updated_at if order else attempt.created_at).isoformat(),
     }
+    if attempt.code:
+        shown["discountCode"] = attempt.code
+    if attempt.tax_rates is not None:
+        shown["taxRates"] = [_rate(rate) for rate in attempt.tax_rates]
     if plans.recurring(attempt.lines):
         shown["subscriptions"] = [_subscription(row) for row in case.plans]
     optional = ("failureReason", "previousSessionId", "paymentIntentId", "amountReceived")
     return {k: v for k, v in shown.items() if v is not None or k not in optional}
+
+
+def _changes(discount: int, tax: int) -> dict[str, int]:
+    """What a line's price was changed by, where it was."""
+    return {name: sum_ for name, sum_ in (("discount", discount), ("tax", tax)) if sum_}
+
+
+def _rate(rate: Mapping[str, Any]) -> dict[str, Any]:
+    names = ("name", "percent", "country", "inclusive", "amount")
+    return {**{name: rate[name] for name in names}, "taxableAmount": rate["taxable"]}
 
 
 def _line(

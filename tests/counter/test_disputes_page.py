@@ -26,7 +26,6 @@ from services import (
     order_list,
     orders,
     refunds,
-    settle,
     shipping,
     stock,
 )
@@ -342,7 +341,7 @@ def test_a_dispute_that_comes_while_ship_is_pressed(
         written.set()
         decided.wait(timeout=2)
 
-    monkeypatch.setattr(settle.stock, "carry_out", hold_the_transaction)
+    monkeypatch.setattr(stock, "carry_out", hold_the_transaction)
     if not guarded:
         unlocked = select(CheckoutAttempt).where(CheckoutAttempt.id == bought.order_id)
         unguarded = SimpleNamespace(

@@ -42,6 +42,7 @@ LOWEST = {
     "POST /admin/order-exports": "packer",
     "POST /admin/order-syncs": "admin",
     "GET /admin/orders/<order_id>": "viewer",
+    "GET /admin/orders/<order_id>/invoice": "viewer",
     "GET /admin/exceptions": "viewer",
     "GET /admin/webhooks": "viewer",
     "GET /admin/webhooks/<event_id>": "viewer",

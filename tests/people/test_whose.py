@@ -27,6 +27,7 @@ STRANGERS_GET = {
     "POST /checkout/pay/<attempt_id>/hosted": NOTHING,
     "GET /order-success/<order_id>": NOTHING,
     "GET /orders/<order_id>": NOTHING,
+    "GET /orders/<order_id>/invoice": NOTHING,
     "POST /orders/<order_id>/links": NOTHING,
     "POST /orders/<order_id>/receipts": NOTHING,
     "POST /orders/<order_id>/retries": NOTHING,
