@@ -153,10 +153,10 @@ def _answer_errors(app: Flask) -> None:
     """One place where failures become pages or problem+json; no traceback ever leaves it."""
 
     @app.errorhandler(ShopError)
-    def _shop_error(error: ShopError) -> Response | tuple[str, int]:
+    def _shop_error(error: ShopError) -> Response:
         if isinstance(error, UnverifiedEvent):
             log.warning("webhook.refused", why=error.message)
-        return _answer(error.http_status, error.headline, error.message, error.code)
+        return _later(_answer(error.http_status, error.headline, error.message, error.code))
 
     @app.errorhandler(CSRFError)
     def _csrf(error: CSRFError) -> Response | tuple[str, int]:
@@ -164,18 +164,20 @@ def _answer_errors(app: Flask) -> None:
         return _answer(400, "This form has gone stale", why, "csrf")
 
     @app.errorhandler(HTTPException)
-    def _http(error: HTTPException) -> Response | tuple[str, int]:
+    def _http(error: HTTPException) -> Response:
         code = error.code or 500
         headline, what = _WORDS.get(code, (error.name, "Go back and try again."))
-        return _answer(code, headline, what, error.name.lower().replace(" ", "_"))
+        answer = make_response(_answer(code, headline, what, error.name.lower().replace(" ", "_")))
+        allowed = getattr(error, "valid_methods", None)
+        if code == 405 and allowed:
+            answer.headers["Allow"] = ", ".join(sorted(allowed))
+        return answer
 
     @app.errorhandler(OperationalError)
     @app.errorhandler(PoolTimeout)
     def _database_down(error: Exception) -> Response:
         log.error("database.unreachable", path=request.path, error=type(error).__name__)
-        answer = make_response(_answer(503, *_WORDS[503], "unavailable"))
-        answer.headers["Retry-After"] = "5"
-        return answer
+        return _later(_answer(503, *_WORDS[503], "unavailable"))
 
     @app.errorhandler(Exception)
     def _unexpected(error: Exception) -> Response | tuple[str, int]:
@@ -210,6 +212,14 @@ def _answer(status: int, headline: str, message: str, code: str) -> Any:
         ),
         status,
     )
+
+
+def _later(answer: Any) -> Response:
+    """The answer, which says when to come again if it is that we cannot now."""
+    response = make_response(answer)
+    if response.status_code == 503:
+        response.headers["Retry-After"] = "5"
+    return response
 
 
 def _asked_by_a_program() -> bool:

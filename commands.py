@@ -255,10 +255,10 @@ def person_export(email: str) -> None:
 @person.command("erase", help="Forget EMAIL; orders and payments stay, without the person.")
 @click.argument("email")
 def person_erase(email: str) -> None:
-    from services import people
+    from services import erasure
 
     with _shop():
-        done = people.erase(email.strip())
+        done = erasure.erase(email)
     click.echo(
         f"{done.orders} orders, {done.attempts} checkouts, {done.mails} mails and {done.events} "
         "events forgot the person"
@@ -267,7 +267,9 @@ def person_erase(email: str) -> None:
         click.echo(f"cancel first, it still charges: {subscription}", err=True)
     if done.still_open:
         click.echo(f"{done.still_open} still under way: run it again when they are over", err=True)
-    if done.still_open or done.running:
+    if not done.file_is_clean:
+        click.echo("the database was busy, and its file may hold remains: run it again", err=True)
+    if done.still_open or done.running or not done.file_is_clean:
         sys.exit(1)
 
 

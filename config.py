@@ -24,6 +24,7 @@ from domain.strategies import STRATEGIES
 SECRET_KEY_LENGTH = 32  # 256 bits as bytes; a signature is no stronger than its key
 TTL_MINUTES = (31, 1440)  # Stripe accepts 30 min to 24 h; one minute is for the way there
 LONGEST_PERIOD_S = 86_400  # a longer period than a day is a unit mistaken
+LONGEST_TEXT = 300  # of what is printed on an invoice
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 STRIPE_API = "https://api.stripe.com"
 MEMORY_QUEUE = "memory://"  # Redis inside the process: embedded only
@@ -91,6 +92,12 @@ class Settings:
     listeners: tuple[str, ...]  # modules that connect to the signals
     webhook_targets: tuple[str, ...] = field(repr=False)  # an address may hold a secret
     webhook_signing_secrets: tuple[str, ...] = field(repr=False)  # each signs, while they rotate
+    tax: str  # none, or stripe: found out by Stripe Tax
+    tax_behavior: str  # whether prices are inclusive or exclusive of it
+    legal_name: str  # who sells, as invoices must say it
+    legal_address: tuple[str, ...]  # its lines
+    legal_vat_id: str
+    legal_registration: str
     embedded: bool = False
     # Of one web process: enough to wait in; each may hold one connection to the database.
     web_threads: ClassVar[int] = 8
@@ -172,6 +179,14 @@ def _read(env: Mapping[str, str], *, embedded: bool) -> Settings:
         listeners=read.listeners(),
         webhook_targets=read.webhook_targets(),
         webhook_signing_secrets=read.webhook_signing_secrets(),
+        tax=read.choice("TAX", ("none", "stripe"), "none"),
+        tax_behavior=read.choice("TAX_BEHAVIOR", ("inclusive", "exclusive"), "inclusive"),
+        legal_name=read.one_line("LEGAL_NAME"),
+        legal_address=tuple(
+            line.strip() for line in read.one_line("LEGAL_ADDRESS").split("|") if line.strip()
+        ),
+        legal_vat_id=read.one_line("LEGAL_VAT_ID"),
+        legal_registration=read.one_line("LEGAL_REGISTRATION"),
         embedded=embedded,
     )
     read.compare(settings)
@@ -240,6 +255,12 @@ SETTING_NAMES = (
     "LISTENERS",
     "WEBHOOK_TARGETS",
     "WEBHOOK_SIGNING_SECRET",
+    "TAX",
+    "TAX_BEHAVIOR",
+    "LEGAL_NAME",
+    "LEGAL_ADDRESS",
+    "LEGAL_VAT_ID",
+    "LEGAL_REGISTRATION",
 )
 
 
@@ -282,6 +303,19 @@ class _Reader:
                 "The shop cannot guess which of its ways is meant.",
                 f"Use one of {', '.join(allowed)}, or leave it out for {default}.",
             )
+        return value
+
+    def one_line(self, name: str) -> str:
+        """A text for people, empty when unset; it is printed, so it must be short and visible."""
+        value = self.text(name)
+        if len(value) > LONGEST_TEXT or not value.isprintable():
+            self.refuse(
+                name,
+                f"It has more than {LONGEST_TEXT} characters, or some that cannot be printed.",
+                "It is printed on every invoice.",
+                "Write it on one line; the lines of an address are separated by |.",
+            )
+            return ""
         return value
 
     def whole(self, name: str, default: int, least: int, most: int) -> int:

@@ -34,6 +34,7 @@ SANDBOX_PORT = 12111
 SANDBOX_ADDRESS = "sandbox.url"  # in the instance folder, so that a command finds the right one
 ADMIN_EMAIL = "admin@northlight.example"
 PATIENCE_S = 20  # for the one order of --once
+DEMO_CODE = "WELCOME-10"
 
 
 def exists() -> bool:
@@ -101,6 +102,8 @@ def run(port: int | None, folder: Path = INSTANCE) -> int:
     click.echo(f"  Mailbox        {shop.origin}/dev/mailbox")
     if shop.sandbox:
         click.echo(f"  Sandbox        {shop.sandbox.url}/_sandbox/")
+        _offer_code(shop.sandbox.url)
+        click.echo(f"  Discount code  {DEMO_CODE}, 10 % off")
     click.echo("\n  Pay with 4242 4242 4242 4242. Ctrl-C ends everything.\n")
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
@@ -109,6 +112,25 @@ def run(port: int | None, folder: Path = INSTANCE) -> int:
     shop.stop()
     click.echo(f"\n  Closed. Orders are kept in {folder.name}/; the same command opens again.")
     return 0
+
+
+def _offer_code(base: str) -> None:
+    """A discount code to try, made at the sandbox as one would in Stripe's dashboard; once."""
+    import requests
+
+    def call(method: str, path: str, **form: str) -> dict[str, Any]:
+        key = {"Authorization": "Bearer sk_test_demo"}
+        told: dict[str, Any] = {"params" if method == "GET" else "data": form}
+        answer = requests.request(method, f"{base}{path}", headers=key, timeout=PATIENCE_S, **told)
+        answer.raise_for_status()
+        result: dict[str, Any] = answer.json()
+        return result
+
+    if call("GET", "/v1/promotion_codes", code=DEMO_CODE)["data"]:
+        return
+    coupon = call("POST", "/v1/coupons", percent_off="10", duration="once")
+    wish = {"promotion[type]": "coupon", "promotion[coupon]": coupon["id"], "code": DEMO_CODE}
+    call("POST", "/v1/promotion_codes", **wish)
 
 
 def run_once(as_json: bool, folder: Path = INSTANCE) -> int:

@@ -27,6 +27,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from domain import plans
+from domain.bills import Bill, included
 from domain.clock import now
 from domain.facts import LegState
 from domain.roles import ASKED_FOR_SECOND_FACTOR, NOBODY
@@ -161,6 +162,31 @@ class AdminSession(Model):
     ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
+class SignInLink(Model):
+    """A mailed link that signs a shopper in once; the mail carries its signed id."""
+
+    __tablename__ = "sign_in_links"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    email: Mapped[str] = mapped_column(String(254), index=True)  # lower-case
+    until: Mapped[datetime] = mapped_column(UtcDateTime)
+    used_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now, index=True)
+
+
+class ShopperSession(Model):
+    """A browser that sees every order of an address, because its owner has read our mail there.
+    ``id`` is a hash of what its cookie says."""
+
+    __tablename__ = "shopper_sessions"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    email: Mapped[str] = mapped_column(String(254), index=True)  # lower-case
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now, index=True)
+    seen_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)  # to an hour
+    ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
 class Cart(Model):
     """What one shopper has collected; a shopper is a random id in a signed cookie."""
 
@@ -196,8 +222,10 @@ class CheckoutAttempt(Model):
     """One try to buy what is in a cart; its id is the order's id and all that Stripe is told.
 
     ``snapshot`` is ``{"lines": [{product_id, sku, title, subtitle, picture, unit_amount,
-    quantity, plan?}], "contact": {name, email, phone}, "address": {…}, "delivery": {code, label,
-    amount}}``; its personal part is gone once ``purged_at`` is set.
+    quantity, plan?, discount?, tax?}], "contact": {name, email, phone}, "address": {…},
+    "delivery": {code, label, amount}, "promotion"?, "calculation"?}``; all but its lines is gone
+    once ``purged_at`` is set. ``tax_rates`` are ``[{name, percent, country, inclusive, taxable,
+    amount}]``, as Stripe found them out.
     """
 
     __tablename__ = "checkout_attempts"
@@ -234,8 +262,12 @@ class CheckoutAttempt(Model):
     snapshot: Mapped[dict[str, Any]] = mapped_column(Json)
     currency: Mapped[str] = mapped_column(Currency)
     subtotal: Mapped[int]
+    discount: Mapped[int] = mapped_column(default=0, server_default="0")
     shipping: Mapped[int]
+    tax: Mapped[int] = mapped_column(default=0, server_default="0")  # on top of the prices
     total: Mapped[int]  # what is due now, minor units; ``subtotal`` counts a trial as nothing
+    tax_rates: Mapped[list[dict[str, Any]] | None] = mapped_column(Plan)  # None: not found out
+    code: Mapped[str | None] = mapped_column(String(64))
     state: Mapped[str] = mapped_column(String(8), default="open")  # open, settled, closed
     status: Mapped[str] = mapped_column(String(24), default=Status.PENDING_PAYMENT)
     is_processing: Mapped[bool] = mapped_column(default=False)
@@ -245,6 +277,7 @@ class CheckoutAttempt(Model):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
     closed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  # settled or given up
     purged_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    erased_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  # on the person's request
     stripe_customer: Mapped[str | None] = mapped_column(StripeId)  # who saves a card in it
     next_look_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  # by the reconciler
     failed_looks: Mapped[int] = mapped_column(default=0, server_default="0")  # in a row
@@ -256,6 +289,13 @@ class CheckoutAttempt(Model):
     @property
     def lines(self) -> list[dict[str, Any]]:
         return self.snapshot["lines"]
+
+    @property
+    def bill(self) -> Bill:
+        """What Stripe is to say that it costs."""
+        all_tax = self.tax + included(self.tax_rates)
+        before = self.subtotal + self.shipping
+        return Bill(before, self.discount, all_tax, self.total, self.currency)
 
     @property
     def email(self) -> str | None:
@@ -360,6 +400,7 @@ class Order(Model):
     __tablename__ = "orders"
     __table_args__ = (
         Index("orders_newest_first", "created_at", "id"),
+        Index("orders_of_an_address", text("lower(email)"), "created_at"),
         Index(
             "orders_waiting",
             "created_at",
@@ -394,6 +435,8 @@ class Order(Model):
     shipping: Mapped[int] = mapped_column(default=0)
     tax: Mapped[int] = mapped_column(default=0)
     total: Mapped[int]
+    tax_rates: Mapped[list[dict[str, Any]] | None] = mapped_column(Plan)  # see CheckoutAttempt
+    code: Mapped[str | None] = mapped_column(String(64))
     refunded: Mapped[int] = mapped_column(default=0)
     name: Mapped[str | None] = mapped_column(String(120))
     email: Mapped[str | None] = mapped_column(String(254), index=True)
@@ -414,6 +457,16 @@ class Order(Model):
     def is_paid(self) -> bool:
         return self.status in PAID_STATUSES
 
+    @property
+    def tax_included(self) -> int:
+        """The tax that is in the prices; ``tax`` is what came on top of them."""
+        return included(self.tax_rates)
+
+    @property
+    def shipping_tax(self) -> int:
+        """What of the tax on top is the parcel's."""
+        return self.tax - sum(item.tax for item in self.items)
+
 
 class OrderItem(Model):
     """A line of an order, as it was bought."""
@@ -429,17 +482,45 @@ class OrderItem(Model):
     picture: Mapped[str] = mapped_column(String(60), default="")
     unit_amount: Mapped[int]
     quantity: Mapped[int]
+    discount: Mapped[int] = mapped_column(default=0, server_default="0")
+    tax: Mapped[int] = mapped_column(default=0, server_default="0")  # on top of what is left
     plan: Mapped[dict[str, Any] | None] = mapped_column(Plan)  # how it recurs, see domain.plans
     state: Mapped[str] = mapped_column(String(16), default="active")  # see domain.transitions
 
     @property
     def amount(self) -> int:
-        """What is due for it now; a trial costs nothing yet."""
+        """What is due for it now at its price; a trial costs nothing yet."""
         return 0 if self.plan and self.plan["trial_days"] else self.price
+
+    @property
+    def paid(self) -> int:
+        """What is due for it now, after its discount and with its tax."""
+        return self.amount - (self.discount or 0) + (self.tax or 0)
 
     @property
     def price(self) -> int:
         return self.unit_amount * self.quantity
+
+
+class Counter(Model):
+    """The last number that was given; its row is locked by whoever takes the next one."""
+
+    __tablename__ = "counters"
+
+    name: Mapped[str] = mapped_column(String(40), primary_key=True)
+    last: Mapped[int] = mapped_column(default=0)
+
+
+class Invoice(Model):
+    """The number of an order's invoice, given when it was paid; there is no gap between them.
+    ``seller`` is who the shop was then: ``{name, address, vat_id, registration}``."""
+
+    __tablename__ = "invoices"
+
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    order_id: Mapped[str] = mapped_column(ForeignKey("orders.id"), unique=True)
+    seller: Mapped[dict[str, Any] | None] = mapped_column(Json)
+    issued_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
 
 
 class Subscription(Model):

@@ -234,6 +234,7 @@ _SENTENCES = {
     "dead_event": "An event from Stripe could not be applied{for}, and nobody tries any more.",
     "dead_effect": "{task}{for} could not be carried out, and nobody tries any more.",
     "subscription_refused": "{who} saved a card, but a subscription of {order} could not begin.",
+    "bill_differs": "Stripe adds up discount or tax of {order} in another way than this shop.",
     "missing_at_stripe": "Stripe does not know where {who} was to pay for {order}.",
     "dispute": "{who}’s bank wants {sum} of {order} back.",
 }

@@ -3,6 +3,7 @@ of the counter."""
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Callable
 from functools import partial
@@ -15,12 +16,13 @@ from werkzeug.wrappers import Response
 from blueprints import web
 from blueprints.admin import bp, order_page
 from blueprints.forms import tidy
+from domain.bills import part_of
 from domain.errors import Conflict, StripeError
-from domain.money import SIGNS, amount_of, display, plain
+from domain.money import SIGNS, amount_of, display, plain, smallest_step
 from domain.transitions import LineState
-from models import OrderItem
+from models import Order, OrderItem
+from services import erasure, invoices, links, orders, people, refunds, shipping, subscriptions
 from services import evidence as evidence_of
-from services import orders, refunds, shipping, subscriptions
 from services.causes import Cause
 from services.orders import Dossier
 from services.refunds import KeyUsed, MoreThanIsLeft, NotARefund, NothingToRefund
@@ -77,6 +79,15 @@ def evidence(order_id: str) -> Page:
     return answer
 
 
+@bp.get("/orders/<order_id>/invoice")
+def invoice(order_id: str) -> Page:
+    found = invoices.paper(_case(order_id))
+    if found is None:
+        raise web.missing("invoice of this order")
+    back = url_for(".order", order_id=order_id)
+    return render_template("orders/invoice.html", invoice=found, back_url=back)
+
+
 @bp.post("/orders/<order_id>/packing")
 def pack(order_id: str) -> Page:
     return _step(order_id, shipping.pack, "Ready to be packed and sent.")
@@ -104,6 +115,52 @@ def ship(order_id: str) -> Page:
 @bp.post("/orders/<order_id>/delivery")
 def deliver(order_id: str) -> Page:
     return _step(order_id, shipping.deliver, "Delivered.")
+
+
+@bp.post("/orders/<order_id>/links")
+def replace_links(order_id: str) -> Page:
+    """The shopper gets a fresh link by mail; every older one stops working."""
+    _case(order_id)
+    try:
+        links.replace(order_id, Cause("admin", actor=g.admin.email))
+    except Conflict as error:
+        return order_page(order_id, conflict=error), error.http_status
+    return _back(order_id, "The old links are dead. A fresh link is on its way to the shopper.")
+
+
+@bp.get("/orders/<order_id>/person")
+def person(order_id: str) -> Page:
+    """All that is kept about whoever ordered, one JSON object a line, for them to have."""
+    rows = "".join(
+        json.dumps(row, ensure_ascii=False) + "\n" for row in people.export(_whose(order_id))
+    )
+    answer = current_app.response_class(rows, mimetype="application/x-ndjson")
+    answer.headers.set("Content-Disposition", "attachment", filename="person.jsonl")
+    return answer
+
+
+@bp.post("/orders/<order_id>/erasures")
+def erase(order_id: str) -> Page:
+    """Forget whoever ordered, in all their orders; typing their address says that it is meant."""
+    email = _whose(order_id)
+    typed = request.form.get("email", "").strip()
+    if typed.lower() != email.lower():
+        wrong = Conflict("Type the e-mail address of this order to erase the person.")
+        return order_page(order_id, conflict=wrong), wrong.http_status
+    done = erasure.erase(email, g.admin.email)
+    said = f"{done.orders} orders and {done.attempts} checkouts forgot the person."
+    if done.still_open or done.running or not done.file_is_clean:
+        said += " Something still needs them, or the database was busy. Erase again later."
+    if done.running:
+        said += f" End first, it still charges: {', '.join(done.running)}."
+    return _back(order_id, said)
+
+
+def _whose(order_id: str) -> str:
+    email = _case(order_id).email
+    if email is None:
+        raise web.missing("person")
+    return email
 
 
 @bp.post("/orders/<order_id>/subscriptions/<int:row_id>/cancel")
@@ -173,17 +230,20 @@ def _amount(case: Dossier, form: MultiDict[str, str], renewal: str | None) -> in
             raise NotARefund("amount", f"Type the amount in {currency.upper()}: {example}")
         return amount
     ticked = _units(case, form)
-    sums = {item.id: _each(item) for item in case.items}
-    amount = sum(sums[item] * quantity for item, quantity in ticked.items())
-    amount += case.order.shipping if form.get("shipping") else 0
+    items = {item.id: item for item in case.items}
+    amount = sum(
+        part_of(items[id_].paid, units, items[id_].quantity, currency)
+        for id_, units in ticked.items()
+    )
+    amount += _parcel_paid(case.order) if form.get("shipping") else 0
     if not amount:
         raise NotARefund("amount", "Tick what to refund, or type an amount.")
     return min(amount, refunds.left_of_all(payments)) or amount
 
 
-def _each(item: OrderItem) -> int:
-    """What one unit cost with the order: a trial nothing."""
-    return item.amount // item.quantity
+def _parcel_paid(order: Order) -> int:
+    """What the parcel cost, with its tax."""
+    return order.shipping + order.shipping_tax
 
 
 def _units(case: Dossier, form: MultiDict[str, str]) -> dict[int, int]:
@@ -234,7 +294,8 @@ def _refund_page(
         order={"id": order.id, "number": orders.number(order), "currency": currency},
         lines=[_line(item, form) for item in bought],
         renewal=payments[0] if renewal and payments else None,
-        shipping=0 if renewal else order.shipping,
+        shipping=0 if renewal else _parcel_paid(order),
+        step=smallest_step(currency),
         shipping_ticked=bool(form.get("shipping")),
         left=left,
         method=" and ".join(methods),
@@ -255,8 +316,7 @@ def _line(item: OrderItem, form: MultiDict[str, str]) -> dict[str, Any]:
         "id": item.id,
         "title": item.title,
         "quantity": item.quantity,
-        "unit_amount": _each(item),
-        "amount": item.amount,
+        "amount": item.paid,
         "ticked": str(item.id) in form.getlist("line"),
         "units": _whole(form.get(f"units-{item.id}", "")) or item.quantity,
     }

@@ -143,7 +143,7 @@ def _start(body: dict[str, Any], way: str) -> checkout.PayPage:
     contact, address, delivery = _contact(body), _address(body), _delivery(body)
     if "items" in body:
         cart.replace(web.shopper(), _items(body), web.currency())
-    return checkout.start(web.shopper(), contact, address, delivery, way)
+    return checkout.start(web.shopper(), contact, address, delivery, way, _code(body))
 
 
 def _ids(page: checkout.PayPage) -> dict[str, Any]:
@@ -230,6 +230,13 @@ def _address(body: dict[str, Any]) -> Address:
         state=_text(given, "shipping", "state", 120, optional=True),
         country=country.upper(),
     )
+
+
+def _code(body: dict[str, Any]) -> str | None:
+    value = body.get("code")
+    if value is not None and not isinstance(value, str):
+        raise Unprocessable("code must be text.")
+    return tidy(value)
 
 
 def _delivery(body: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ from werkzeug.wrappers import Response
 
 from blueprints import storefront, web
 from domain.errors import BadQuantity, OutOfStock, ProductUnavailable, ShopError
-from services import cart, catalogue
+from services import cart, catalogue, pricing
 
 bp = Blueprint("cart", __name__, url_prefix="/cart")
 
@@ -79,4 +79,7 @@ def _done(undo: dict[str, Any] | None = None) -> Page:
 def _render(*, undo: dict[str, Any] | None = None, problems: dict[str, str] | None = None) -> str:
     basket = cart.view(web.known_shopper(), web.currency())
     page = "storefront/_cart_lines.html" if web.is_fragment() else "storefront/cart.html"
-    return render_template(page, cart=basket, undo=undo, problems=problems or {})
+    taxed_later = pricing.comes_on_top()
+    return render_template(
+        page, cart=basket, undo=undo, problems=problems or {}, taxed_later=taxed_later
+    )

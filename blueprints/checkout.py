@@ -18,13 +18,13 @@ from werkzeug.wrappers import Response
 
 from blueprints import orders as order_pages
 from blueprints import web
-from blueprints.forms import CheckoutForm
+from blueprints.forms import CheckoutForm, tidy
 from domain import plans
 from domain.delivery import DEFAULT, DELIVERIES
-from domain.errors import Conflict, LostReference, PriceChanged, ShopError
+from domain.errors import CodeRefused, Conflict, LostReference, PriceChanged, ShopError
 from domain.money import display
 from extensions import limiter
-from services import cart, checkout, orders, pay_page, plan_pages, status_page
+from services import cart, checkout, orders, pay_page, plan_pages, pricing, status_page
 from services.checkout import AlreadyPaid
 
 bp = Blueprint("checkout", __name__)
@@ -48,13 +48,31 @@ def start() -> Page:
         return _render(filled, errors=filled.problems()), 422
     try:
         page = checkout.start(
-            web.shopper(), filled.contact(), filled.address(), filled.delivery.data
+            web.shopper(),
+            filled.contact(),
+            filled.address(),
+            filled.delivery.data,
+            code=filled.code.data,
         )
     except AlreadyPaid as paid:
         return redirect(url_for("orders.order", order_id=paid.order_id), code=303)
+    except CodeRefused as refused:
+        return _render(filled, refusal=refused.message), refused.http_status
     except ShopError as error:
         return _render(filled, problem=_problem(error)), error.http_status
     return web.to_payment(page)
+
+
+@bp.post("/checkout/code")
+@limiter.limit("20 per minute")
+def code() -> Page:
+    """The same page, with what a discount code takes off; all that was typed stays."""
+    filled = CheckoutForm()
+    basket = _basket()
+    if not basket.lines or basket.clash:
+        return redirect(url_for("cart.show"), code=303)
+    refusal = _summary(filled.delivery.data, basket, filled.code.data).refusal
+    return _render(filled, basket, refusal=refusal), 422 if refusal else 200
 
 
 @bp.get("/checkout/pay/<attempt_id>")
@@ -100,9 +118,10 @@ def pay_hosted(attempt_id: str) -> Page:
 
 
 @bp.post("/checkout/quote")
+@limiter.limit("60 per minute")
 def quote() -> str:
     """The summary for another delivery."""
-    summary = _summary(request.form.get("delivery"), _basket())
+    summary = _summary(request.form.get("delivery"), _basket(), tidy(request.form.get("code")))
     return render_template("checkout/_summary.html", summary=summary)
 
 
@@ -171,10 +190,15 @@ def _landed(order_id: str | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Summary:
-    """Amounts in minor units; ``total`` is due today."""
+    """Amounts in minor units; ``total`` is due today, with ``taxed_later`` before tax.
+    ``refusal`` says why a code that was typed takes nothing off."""
 
     lines: list[cart.Line]
     shipping: int  # what the chosen delivery costs, where anything is charged for it
+    discount: int
+    code: str | None
+    refusal: str | None
+    taxed_later: bool
     total: int
     renewals: list[cart.Renewal]
     ships_free: bool
@@ -194,6 +218,8 @@ class _Summary:
         """What the button says."""
         if self.is_trial:
             return "Start your free trial"
+        if self.taxed_later:
+            return "Go on to pay"
         return f"Pay {display(self.total, self.currency)}"
 
 
@@ -211,8 +237,14 @@ def _render(
     *,
     errors: list[tuple[str, str]] | None = None,
     problem: dict[str, Any] | None = None,
+    refusal: str | None = None,
 ) -> str:
+    """``refusal`` is why the code that was typed cannot be used."""
     basket = basket or _basket()
+    summary = _summary(filled.delivery.data, basket, None if refusal else filled.code.data)
+    if refusal or summary.refusal:
+        filled.code.errors = [refusal or summary.refusal]
+        errors = [*(errors or []), ("code", str(filled.code.errors[0]))]
     return render_template(
         "checkout/form.html",
         cart=basket,
@@ -222,7 +254,7 @@ def _render(
             for way in DELIVERIES.values()
             if basket.currency in way.prices
         ],
-        summary=_summary(filled.delivery.data, basket),
+        summary=summary,
         errors=errors or [],
         problem=problem,
     )
@@ -239,14 +271,26 @@ def _basket() -> cart.CartView:
     return cart.view(web.known_shopper(), web.currency())
 
 
-def _summary(delivery: str | None, basket: cart.CartView) -> _Summary:
+def _summary(delivery: str | None, basket: cart.CartView, code: str | None = None) -> _Summary:
     way = DELIVERIES.get(delivery or "", DELIVERIES[DEFAULT])
     lines, shipping = basket.to_buy, way.prices[basket.currency]
-    due = plans.due_now([line.as_snapshot for line in lines], shipping)
+    bare = [line.as_snapshot for line in lines]
+    due = plans.due_now(bare, shipping)
+    discount, taken, refusal = 0, None, None
+    if code and lines:
+        try:
+            priced = pricing.price(bare, shipping, basket.currency, code=code)
+            discount, taken = priced.discount, priced.code
+        except ShopError as error:
+            refusal = error.message
     return _Summary(
         lines=lines,
         shipping=shipping,
-        total=sum(due.values()),
+        discount=discount,
+        code=taken,
+        refusal=refusal,
+        taxed_later=pricing.comes_on_top(),
+        total=sum(due.values()) - discount,
         renewals=cart.renewals_of(lines),
         ships_free=plans.ONCE not in due,
         currency=basket.currency,

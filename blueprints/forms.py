@@ -48,7 +48,7 @@ def _text(label: str, most: int, missing: str | None) -> StringField:
 
 
 class CheckoutForm(FlaskForm):
-    """Contact, address and delivery; ``contact()`` and ``address()`` after ``validate``."""
+    """Contact, address, delivery, a discount code; ``contact()``, ``address()`` once validated."""
 
     email = _text("E-mail", 254, "Enter your e-mail address, so that we can send the receipt.")
     phone = _text("Phone", 40, None)
@@ -59,6 +59,7 @@ class CheckoutForm(FlaskForm):
     city = _text("City", 120, "Enter the city.")
     state = _text("State or region", 120, None)
     country = SelectField("Country", choices=COUNTRIES, default="DE")
+    code = StringField("Discount code", filters=[tidy])
     delivery = RadioField(
         "Delivery",
         choices={code: delivery.label for code, delivery in DELIVERIES.items()},

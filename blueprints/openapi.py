@@ -120,6 +120,7 @@ SCHEMAS: Schema = {
             "shipping": _ref("Shipping"),
             "items": _ref("Items"),
             "uiMode": {"enum": ["hosted", "embedded"], "default": "hosted"},
+            "code": {"type": ["string", "null"], "description": "A discount code."},
         },
     },
     "Session": _object(
@@ -163,6 +164,8 @@ SCHEMAS: Schema = {
                 "items": _object(
                     {"sku": ID, "title": ID, "unitAmount": MINOR, "quantity": COUNT},
                     {
+                        "discount": {**MINOR, "description": "Its part of the order's discount."},
+                        "tax": {**MINOR, "description": "On top of what is left."},
                         "plan": _ref("Plan"),
                         "state": {
                             "enum": [state.value for state in LineState],
@@ -184,8 +187,23 @@ SCHEMAS: Schema = {
                 "description": "All that paid for the order, renewals not counted.",
             },
             "subscriptions": {"type": "array", "items": _ref("Subscription")},
+            "discountCode": ID,
+            "taxRates": {"type": "array", "items": _ref("TaxRate")},
         },
     ),
+    "TaxRate": {
+        **_object(
+            {
+                "name": ID,
+                "percent": {"type": "string"},
+                "country": {"type": ["string", "null"]},
+                "inclusive": {"type": "boolean"},
+                "taxableAmount": MINOR,
+                "amount": MINOR,
+            }
+        ),
+        "description": "Tax as Stripe found it out: in the prices (inclusive), else on top.",
+    },
     "Subscription": {
         **_object(
             {
@@ -209,7 +227,36 @@ SCHEMAS: Schema = {
         ),
         "description": "A line that recurs, as Stripe runs it; only in orders with such lines.",
     },
+    "Ring": {
+        "type": "object",
+        "required": ["event", "data"],
+        "properties": {
+            "event": {"const": "changed"},
+            "data": {
+                "type": "string",
+                "contentMediaType": "application/json",
+                "description": '`{"syncStatus": "syncing"}`, or `synced`, or `failed`.',
+            },
+            "retry": {"type": "integer", "description": "Milliseconds until it may ask again."},
+        },
+        "description": "One event of the stream.",
+    },
     "Tally": _object({"synced": COUNT, "failed": COUNT, "skipped": COUNT}),
+    "Alive": _object({"status": {"const": "ok"}}),
+    "Ready": _object(
+        {
+            "status": {"enum": ["ok", "not ready"]},
+            "parts": {
+                "type": "object",
+                "additionalProperties": {
+                    "type": "object",
+                    "required": ["ok"],
+                    "properties": {"ok": {"type": "boolean"}},
+                },
+            },
+            "alerts": {"type": "array", "items": _object({"code": ID, "headline": ID})},
+        }
+    ),
     "Problem": {
         **_object(
             {
@@ -237,6 +284,14 @@ _PROBLEMS = {
     503: "The database could not be reached.",
 }
 _CALL = (400, 403, 409, 413, 415, 422, 429, 502, 503)
+_COME_AGAIN = (429, 503)
+_LATER: Schema = {
+    "Retry-After": {
+        "description": "Seconds to wait before the same call may be made again.",
+        "required": True,
+        "schema": {"type": "integer", "minimum": 0},
+    }
+}
 
 
 def _answers(good: dict[int, str], *problems: int) -> Schema:
@@ -251,6 +306,7 @@ def _answers(good: dict[int, str], *problems: int) -> Schema:
         answers[str(status)] = {
             "description": _PROBLEMS[status],
             "content": {"application/problem+json": {"schema": _ref("Problem")}},
+            **({"headers": _LATER} if status in _COME_AGAIN else {}),
         }
     return answers
 
@@ -271,7 +327,46 @@ def _named(name: str) -> list[Schema]:
 _CREATE = _call("Open a payment page for the basket or for items", {201: "Session"}, "Checkout")
 _INITIATE = _call("Open something to pay on a page of one's own", {201: "Intent"}, "Checkout")
 
+_WEBHOOK: Schema = {
+    "summary": "Stripe's door: an event, signed over the raw bytes",
+    "parameters": [
+        {
+            "name": "Stripe-Signature",
+            "in": "header",
+            "required": True,
+            "schema": {"type": "string"},
+        }
+    ],
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": {"type": "object"}}},
+    },
+    "security": [],
+    "responses": {
+        "200": {"description": "Stored, or known already."},
+        **{
+            code: answer
+            for code, answer in _answers({}, 400, 413, 503).items()
+            if code != "404"  # whoever signs well is let in, and nobody else is told anything
+        },
+    },
+}
+
+
+def _health(summary: str, schema: str, *also: int) -> Schema:
+    content = {"application/json": {"schema": _ref(schema)}}
+    answers = {str(status): {"description": "It answers.", "content": content} for status in also}
+    return {"summary": summary, "security": [], "responses": answers}
+
+
 PATHS: Schema = {
+    "/stripe/webhook": {"post": _WEBHOOK},
+    "/webhook": {"post": _WEBHOOK},
+    "/api/payments/webhook": {"post": _WEBHOOK},
+    "/api/stripe/webhook": {"post": _WEBHOOK},
+    "/api/webhooks": {"post": _WEBHOOK},
+    "/healthz": {"get": _health("Whether this process answers", "Alive", 200)},
+    "/readyz": {"get": _health("Whether all that a shop needs is there", "Ready", 200, 503)},
     "/api/cart": {
         "get": _call("The basket, priced by the server", {200: "Cart"}),
         "put": _call("Replace what is in the basket", {200: "Cart"}, "CartContent"),
@@ -304,7 +399,7 @@ PATHS: Schema = {
             "responses": {
                 "200": {
                     "description": "A stream of at most a minute.",
-                    "content": {"text/event-stream": {"schema": {"type": "string"}}},
+                    "content": {"text/event-stream": {"schema": _ref("Ring")}},
                 },
                 **_answers({}, 429, 503),
             },

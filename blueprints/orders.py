@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from flask import Blueprint, current_app, redirect, render_template, request, url_for
+from flask import Blueprint, current_app, redirect, render_template, request, session, url_for
 from werkzeug.wrappers import Response
 
 from blueprints import web
@@ -16,7 +16,17 @@ from blueprints.forms import mail_address
 from domain.clock import now
 from domain.errors import Conflict, NotFound, ShopError
 from extensions import limiter
-from services import checkout, links, orders, receipts, settings, status_page, subscriptions
+from services import (
+    checkout,
+    invoices,
+    links,
+    orders,
+    receipts,
+    settings,
+    sign_in,
+    status_page,
+    subscriptions,
+)
 from services.causes import SHOPPER
 from services.checkout import AlreadyPaid
 
@@ -28,6 +38,16 @@ Answer = Response | tuple[str, int]
 @bp.get("/orders/<order_id>")
 def order(order_id: str) -> str:
     return render(status_page.asked(web.owned(order_id)), "orders/order.html")
+
+
+@bp.get("/orders/<order_id>/invoice")
+def invoice(order_id: str) -> str:
+    """The sheet that is printed, for whoever may see the order."""
+    found = invoices.paper(web.owned(order_id))
+    if found is None:
+        raise web.missing("invoice of this order")
+    back = url_for(".order", order_id=order_id)
+    return render_template("orders/invoice.html", invoice=found, back_url=back)
 
 
 @bp.get("/orders/<order_id>/status")
@@ -99,10 +119,22 @@ def resend(order_id: str) -> Response:
     return redirect(url_for(".order", order_id=order_id), code=303)
 
 
+@bp.post("/orders/<order_id>/links")
+@limiter.limit("5 per minute")
+def replace_links(order_id: str) -> Answer | str:
+    """A fresh link by mail; every older one stops working, the one that was shown here too."""
+    case = web.owned(order_id)
+    try:
+        links.replace(order_id, SHOPPER)
+    except Conflict as error:
+        return render(case, "orders/order.html", problem=error), error.http_status
+    return render_template("orders/relinked.html", email=case.email, order_id=order_id)
+
+
 @bp.get("/orders")
 def mine() -> str:
-    shopper = web.known_shopper()
-    found = orders.of_shopper(shopper, web.instant(request.args.get("after"))) if shopper else []
+    shopper, email = web.known_shopper(), web.signed_in_as()
+    found = orders.of_shopper(shopper, web.instant(request.args.get("after")), email=email)
     pay_links = orders.pay_links([row.id for row in found])
     rows = [
         {
@@ -120,17 +152,61 @@ def mine() -> str:
     ]
     older = url_for(".mine", after=web.cursor(found[-1])) if len(found) == 20 else None
     waiting = orders.waiting_of(shopper) if shopper and "after" not in request.args else []
-    return render_template("orders/list.html", orders=rows, older=older, waiting=waiting)
+    return render_template(
+        "orders/list.html", orders=rows, older=older, waiting=waiting, signed_in_as=email
+    )
 
 
 @bp.route("/orders/find", methods=["GET", "POST"])
-@limiter.limit("5 per minute", methods=["POST"])
+@limiter.limit("5 per minute; 30 per hour", methods=["POST"])
 def find() -> str:
-    """The same answer for every address, so that nobody learns who shops here."""
+    """The same answer for every address and number, so that nobody learns who shops here."""
+    address = mail_address(request.form.get("email", ""))
+    typed = request.form.get("number", "").strip()
+    number = orders.number_in(typed)
+    if address and (number or not typed):
+        receipts.send_links(address, number)
+    return render_template("orders/find.html", sent=request.method == "POST")
+
+
+@bp.post("/orders/sign-in-links")
+@limiter.limit("5 per minute; 30 per hour")
+def ask_to_sign_in() -> str:
+    """The same answer for every address."""
     address = mail_address(request.form.get("email", ""))
     if address:
-        receipts.send_links(address)
-    return render_template("orders/find.html", sent=request.method == "POST")
+        sign_in.ask(address)
+    return render_template("orders/sign_in.html", sent=True)
+
+
+@bp.get("/orders/sign-in")
+@limiter.limit("60 per minute")
+def sign_in_page() -> str:
+    """Asks for a click, because mail scanners open every link and press nothing."""
+    token = request.args.get("token", "")
+    return render_template("orders/sign_in.html", token=token, email=sign_in.whom(token))
+
+
+@bp.post("/orders/sign-in")
+@limiter.limit("20 per minute")
+def enter() -> Response:
+    """A session that no cookie from before knows of, and a page token of its own."""
+    seat = sign_in.enter(request.form.get("token", ""))
+    sign_in.leave(session.get(web.SIGNED_IN))
+    session.pop("csrf_token", None)
+    session[web.SIGNED_IN] = seat
+    session.permanent = True
+    return redirect(url_for(".mine"), code=303)
+
+
+@bp.post("/orders/sign-out")
+def sign_out() -> Response:
+    """Whoever uses this browser next sees no order of this one, and no basket. At the counter one
+    stays signed in."""
+    sign_in.leave(session.get(web.SIGNED_IN), everywhere="everywhere" in request.form)
+    for name in (web.SIGNED_IN, "shopper", "links", "csrf_token"):
+        session.pop(name, None)
+    return redirect(url_for(".mine"), code=303)
 
 
 def render(case: orders.Dossier, template: str, problem: ShopError | None = None) -> str:
@@ -177,6 +253,7 @@ def _view(case: orders.Dossier, began: datetime | None) -> status_page.View:
         refresh_url=url_for("orders.order", **here, look=look + 1) if view.refresh_s else None,
         retry_url=url_for("orders.retry", **here) if may_retry else None,
         save_url=url_for("checkout.pay", attempt_id=case.attempt.id) if view.save_until else None,
+        invoice_url=url_for("orders.invoice", **here) if mine and view.paid_at else None,
         share_url=origin + links.path(case.order) if mine and case.order else None,
     )
 

@@ -19,6 +19,7 @@ NEEDS = {
     "admin.logout": VIEWER,
     "admin.orders": VIEWER,
     "admin.order": VIEWER,
+    "admin.invoice": VIEWER,
     "admin.exceptions": VIEWER,
     "admin.webhooks": VIEWER,
     "admin.webhook": VIEWER,
@@ -35,6 +36,8 @@ NEEDS = {
     "admin.pack": PACKER,
     "admin.ship": PACKER,
     "admin.deliver": PACKER,
+    # links that shoppers were sent
+    "admin.replace_links": PACKER,
     # goods and stock
     "admin.products": VIEWER,
     "admin.products_csv": VIEWER,
@@ -78,6 +81,9 @@ NEEDS = {
     "admin.settings": ADMIN,
     "admin.change_settings": ADMIN,
     "admin.undo_change": ADMIN,
+    # shoppers' own data
+    "admin.person": ADMIN,
+    "admin.erase": ADMIN,
     # people
     "admin.people": ADMIN,
     "admin.invite": ADMIN,

@@ -27,12 +27,13 @@ from domain.clock import now
 from domain.errors import Forbidden, NotFound, StripeError
 from domain.money import display
 from models import Order, User
-from services import auth, cart, links, orders
+from services import auth, cart, links, orders, sign_in
 from services.catalogue import CURRENCIES
 from services.checkout import PayPage
 from services.shop import IDENTITY
 
 SEAT = "admin_session"  # of the cookie: what says who is signed in at the counter
+SIGNED_IN = "signed_in"  # of the cookie: what says whose orders a shopper sees
 LINKS_REMEMBERED = 10  # they live in the cookie, and browsers drop one of more than 4 KB
 
 
@@ -48,6 +49,11 @@ def known_shopper() -> str | None:
     """The id if there is one; looking around needs no cookie."""
     value = session.get("shopper")
     return str(value) if value else None
+
+
+def signed_in_as() -> str | None:
+    """The e-mail address that this shopper has confirmed, in lower case, or None."""
+    return sign_in.whose(session.get(SIGNED_IN))
 
 
 def admin() -> User | None:
@@ -66,31 +72,40 @@ def currency() -> str:
 
 
 def owned(order_id: str | None) -> orders.Dossier:
-    """A checkout for its owner. Raises NotFound, for a stranger's just as for one that is not."""
+    """A checkout for its owner. Raises NotFound, for a stranger's just as for one that is not; who
+    holds a link of ours is told why it opens nothing."""
     case = orders.dossier(order_id)
-    if case is None or not may_see(case):
-        raise missing()
-    return case
+    if case and may_see(case):
+        return case
+    token = _token(order_id) if order_id else None
+    raise links.why_not(token, str(order_id)) if token else missing()
 
 
 def may_see(case: orders.Dossier) -> bool:
-    """Whether the visitor owns this checkout, by session or by a signed link.
+    """Whether the visitor owns this checkout: by session, by its e-mail address if they have
+    confirmed it, or by a signed link.
 
     A link that was opened once is remembered in the session, so that the page's own requests need
     not carry it; revoking it (raising ``link_version``) ends that too.
     """
     if known_shopper() == case.attempt.shopper_id:
         return True
-    if case.order is None:
+    if case.email and signed_in_as() == case.email.lower():
+        return True
+    token = _token(case.attempt.id)
+    if case.order is None or not links.opens(token, case.order):
         return False
     opened = session.get("links", {})
-    token = request.args.get("token") or bearer() or opened.get(case.order.id)
-    if not links.opens(token, case.order):
-        return False
     if not bearer() and opened.get(case.order.id) != token:
         newest = [*opened.items(), (case.order.id, token)][-LINKS_REMEMBERED:]
         session["links"] = dict(newest)
     return True
+
+
+def _token(order_id: str) -> str | None:
+    """What the visitor shows for this order: in the address, in the header, or opened before."""
+    shown = request.args.get("token") or bearer() or session.get("links", {}).get(order_id)
+    return str(shown) if shown else None
 
 
 def bearer() -> str | None:

@@ -13,6 +13,7 @@ class Delivery:
     label: str
     detail: str
     prices: dict[str, int]
+    days: tuple[int, int] | None = None  # working days that it takes, at least and at most
 
 
 DELIVERIES = {
@@ -23,12 +24,14 @@ DELIVERIES = {
             "Parcel, 2–4 working days",
             "To your door, with a tracking link.",
             {"eur": 490, "usd": 590, "jpy": 800},
+            days=(2, 4),
         ),
         Delivery(
             "express",
             "Express, next working day",
             "Ordered before 15:00, with you tomorrow.",
             {"eur": 1290, "usd": 1490, "jpy": 2200},
+            days=(1, 1),
         ),
         Delivery(
             "pickup",

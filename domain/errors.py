@@ -102,6 +102,60 @@ class PlansDoNotMix(ShopError):
         )
 
 
+class CodeRefused(ShopError):
+    """A discount code that cannot be used; the message says why."""
+
+    code = "discount_code_refused"
+    http_status = 422
+    headline = "This code cannot be used"
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"{why} Nothing was charged. Take it out, or try another.")
+
+
+class NoTaxOnPlans(ShopError):
+    """Taxes are found out for what is bought once; ``titles`` recur."""
+
+    code = "no_tax_on_plans"
+    http_status = 409
+    headline = "Subscriptions cannot be bought here yet"
+
+    def __init__(self, titles: list[str]) -> None:
+        super().__init__(
+            f"This shop cannot work out the tax on a subscription yet: {', '.join(titles)}. "
+            "Remove it from your basket to go on."
+        )
+
+
+class TaxPlaceUnknown(ShopError):
+    """Stripe cannot tell from the address which taxes hold there."""
+
+    code = "tax_place_unknown"
+    http_status = 422
+    headline = "Check the address"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "We cannot work out the tax for this address. Check the postal code, the state and "
+            "the country. Nothing was charged."
+        )
+
+
+class BillDiffers(ShopError):
+    """Stripe's total is not ours: nobody is sent to pay it."""
+
+    code = "bill_differs"
+    http_status = 502
+    headline = "We could not agree on the total"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The payment service adds this order up differently than we do, so we stopped before "
+            "you could pay it. Nothing was charged, and your basket is kept. Try it without the "
+            "discount code, or write to us: we have been told."
+        )
+
+
 class TotalTooLarge(ShopError):
     code = "total_too_large"
     http_status = 422

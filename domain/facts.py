@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from domain.bills import Bill
+
 
 class LegState(StrEnum):
     """Where a leg stands at Stripe; the first three are live, the others final."""
@@ -70,6 +72,7 @@ class LegEnded:
     address: dict[str, str | None] | None = None  # shipping address collected by Stripe
     origin: Origin = field(default_factory=Origin)
     part: str | None = None  # the sku of the line whose first invoice this is
+    bill: Bill | None = None  # what a session added up to
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,9 +40,17 @@ def exponent(currency: str) -> int:
     return 3 if currency in THREE_DECIMAL else 2
 
 
+def smallest_step(currency: str) -> int:
+    """What every amount that can be charged is a multiple of: Stripe wants the last digit of three
+    decimals to be 0, and the two decimals of currencies that have none in daily life to be 00."""
+    if currency in THREE_DECIMAL:
+        return 10
+    return 100 if currency in SHOWN_WITHOUT_DECIMALS else 1
+
+
 def amount_of(text: str, currency: str) -> int | None:
     """``"18.00", "eur"`` -> ``1800``: what a person typed, or None if it is no amount in this
-    currency. A point or a comma, no thousands."""
+    currency that can be charged. A point or a comma, no thousands."""
     places = exponent(currency)
     whole, _, rest = (
         text.strip().removeprefix(SIGNS.get(currency, "")).replace(",", ".").partition(".")
@@ -52,7 +60,8 @@ def amount_of(text: str, currency: str) -> int | None:
         return None
     if len(rest) > places:
         return None
-    return int(whole + rest.ljust(places, "0"))
+    amount = int(whole + rest.ljust(places, "0"))
+    return None if amount % smallest_step(currency) else amount
 
 
 def plain(amount: int, currency: str) -> str:

@@ -40,8 +40,16 @@ def price(line: Line) -> int:
 
 
 def first_amount(line: Line) -> int:
-    """What is due now for a line: nothing while a trial lasts."""
-    return 0 if recurs(line) and line["plan"]["trial_days"] else price(line)
+    """What is due now for a line: nothing while a trial lasts. What is bought once may have a
+    ``discount``, and ``tax`` on top of what is left."""
+    if recurs(line):
+        return 0 if line["plan"]["trial_days"] else price(line)
+    return price(line) - int(line.get("discount", 0)) + int(line.get("tax", 0))
+
+
+def before_discount(line: Line) -> int:
+    """The same before any discount or tax."""
+    return first_amount({**line, "discount": 0, "tax": 0})
 
 
 def due_now(lines: Iterable[Line], shipping: int) -> dict[str, int]:
@@ -49,7 +57,7 @@ def due_now(lines: Iterable[Line], shipping: int) -> dict[str, int]:
     amount of each line that recurs. Without anything bought once there is no such part."""
     lines = list(lines)
     once = [line for line in lines if not recurs(line)]
-    parts = {ONCE: sum(map(price, once)) + shipping} if once else {}
+    parts = {ONCE: sum(map(first_amount, once)) + shipping} if once else {}
     return parts | {line["sku"]: first_amount(line) for line in recurring(lines)}
 
 

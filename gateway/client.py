@@ -6,10 +6,11 @@ from typing import Any
 
 from gateway import webhooks
 from gateway.ledger import Ledger
+from gateway.pricing import Pricing
 from gateway.webhooks import VerifiedEvent
 
 
-class StripeGateway(Ledger):
+class StripeGateway(Ledger, Pricing):
     """Every call we make to Stripe. Raises the Stripe errors of ``domain.errors`` and no others."""
 
     def __init__(self, *, webhook_secrets: tuple[str, ...], **connection: Any) -> None:

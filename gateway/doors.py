@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from domain.bills import Bill
 from domain.errors import (
     StripeMissing,
     StripeRefused,
@@ -39,6 +40,7 @@ class OpenedLeg:
     url: str | None = None
     client_secret: str | None = None
     payment_intent: str | None = None
+    bill: Bill | None = None  # what a session adds up to
 
 
 class Doors(Calls):
@@ -147,9 +149,17 @@ class Doors(Calls):
 
     # -- what saves a card, and what is paid with it again and again
 
-    def open_customer(self, name: str | None, email: str | None, key: str) -> str:
-        """Create a customer; the same key always gives the same one. Returns its id."""
-        wish: Any = {name_: told for name_, told in (("name", name), ("email", email)) if told}
+    def open_customer(
+        self,
+        name: str | None,
+        email: str | None,
+        key: str,
+        shipping: dict[str, Any] | None = None,
+    ) -> str:
+        """Create a customer, with ``shipping`` one whose parcels go there; the same key always
+        gives the same one. Returns its id."""
+        given = (("name", name), ("email", email), ("shipping", shipping))
+        wish: Any = {name_: told for name_, told in given if told}
         made = self._call(lambda client: client.v1.customers.create(wish, {"idempotency_key": key}))
         return str(made["id"])
 
@@ -294,6 +304,7 @@ def _opened(found: dict[str, Any]) -> OpenedLeg:
         url=found.get("url"),
         client_secret=found.get("client_secret"),
         payment_intent=facts.id_of(found.get("payment_intent")),
+        bill=facts.bill_of(found) if found["object"] == "checkout.session" else None,
     )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from domain.bills import Bill
 from domain.facts import (
     DisputeSeen,
     Fact,
@@ -35,14 +36,16 @@ StripeObject = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class PurchaseLine:
-    """A line item; amounts in minor units, ``due`` is what it cost at first. ``rhythm`` is its
-    interval and how many of them, if it recurs."""
+    """A line item; amounts in minor units, ``due`` is what it cost at first, before ``discount``
+    and ``tax``. ``rhythm`` is its interval and how many of them, if it recurs."""
 
     title: str
     unit_amount: int
     quantity: int
     due: int
     rhythm: tuple[str, int] | None = None
+    discount: int = 0
+    tax: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,9 @@ class Purchase:
     delivery_label: str | None
     created: datetime
     expires_at: datetime
+    discount: int = 0
+    code: str | None = None
+    taxes: list[StripeObject] | None = None  # Stripe's breakdown; None where none was found out
 
 
 def of_event(event: StripeObject) -> News:
@@ -112,7 +118,14 @@ def of_session(session: StripeObject, paid_by: StripeObject | None = None) -> tu
             created=time_of((expanded or session).get("created")),
             origin=origin,
         )
-        ended = LegEnded(session["id"], LegState.COMPLETE, intent_id, _address(session), origin)
+        ended = LegEnded(
+            session["id"],
+            LegState.COMPLETE,
+            intent_id,
+            _address(session),
+            origin,
+            bill=bill_of(session),
+        )
         return (payment, ended)
 
     failure = _failure(expanded)
@@ -127,6 +140,20 @@ def of_session(session: StripeObject, paid_by: StripeObject | None = None) -> tu
     if expanded and expanded.get("status") == "succeeded":
         return (*of_intent(expanded), seen)  # paid a moment before the session says complete
     return (seen,)
+
+
+def bill_of(session: StripeObject) -> Bill | None:
+    """What a session adds up to; one that only saves a card adds up to nothing."""
+    details = session.get("total_details")
+    if details is None:
+        return None
+    return Bill(
+        before=session["amount_subtotal"] + (details["amount_shipping"] or 0),
+        discount=details["amount_discount"],
+        tax=details["amount_tax"],
+        total=session["amount_total"],
+        currency=session["currency"],
+    )
 
 
 def _of_subscribing(session: StripeObject, paid_by: StripeObject | None) -> tuple[Fact, ...]:
@@ -368,18 +395,36 @@ def purchase(session: StripeObject, items: list[StripeObject]) -> Purchase:
                 item["quantity"],
                 item["amount_subtotal"],
                 _rhythm(item["price"].get("recurring")),
+                item["amount_discount"],
+                item["amount_tax"],
             )
             for item in items
         ),
         currency=session["currency"],
         subtotal=session["amount_subtotal"],
-        shipping=cost.get("amount_total") or 0,
+        shipping=cost.get("amount_subtotal") or 0,
         total=session["amount_total"],
         payer=_payer_of_session(session, intent if isinstance(intent, dict) else {}),
         delivery_label=rate.get("display_name") if isinstance(rate, dict) else None,
         created=created,
         expires_at=expires_at,
+        discount=session["total_details"]["amount_discount"],
+        code=_code_of_session(session),
+        taxes=_taxes(session),
     )
+
+
+def _code_of_session(session: StripeObject) -> str | None:
+    """The discount code that was used in a session, its promotion codes expanded."""
+    used = [one["promotion_code"] for one in session.get("discounts") or ()]
+    return next((code["code"] for code in used if isinstance(code, dict)), None)
+
+
+def _taxes(session: StripeObject) -> list[StripeObject] | None:
+    if not session["automatic_tax"]["enabled"]:
+        return None
+    taxes: list[StripeObject] = session["total_details"].get("breakdown", {}).get("taxes", [])
+    return taxes
 
 
 def _rhythm(recurring: StripeObject | None) -> tuple[str, int] | None:

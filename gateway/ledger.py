@@ -57,7 +57,12 @@ class Ledger(Doors):
         by: Any = {"payment_intent": payment_intent}
         if subscription:  # such a session does not name its intent
             by = {"subscription": subscription}
-        read_along = ["data.payment_intent", "data.shipping_cost.shipping_rate"]
+        read_along = [
+            "data.payment_intent",
+            "data.shipping_cost.shipping_rate",
+            "data.discounts.promotion_code",
+            "data.total_details.breakdown",
+        ]
         found = self._get(SESSIONS, limit=1, expand=read_along, **by)
         if not found["data"]:
             return None

@@ -11,6 +11,7 @@ from typing import Any
 
 from domain import plans
 from gateway.facts import ATTEMPT_KEY, PRODUCT
+from gateway.pricing import PARCEL
 
 MOST_ONCE = 20  # line items that a session takes beside those that recur
 
@@ -26,9 +27,13 @@ def session(
     expires_at: datetime,
     origin: str,
     embedded: bool = False,
+    promotion: str | None = None,
+    tax_behavior: str | None = None,
 ) -> dict[str, Any]:
     """Parameters of a Checkout Session, on Stripe's page or ``embedded`` in ours; amounts are minor
-    units of ``currency``. One with a line that recurs subscribes.
+    units of ``currency``. One with a line that recurs subscribes. ``promotion`` is the id of a
+    discount code; with ``tax_behavior`` Stripe adds up the tax for the customer that is named at
+    the call.
 
     Metadata holds the attempt's id and nothing else, on the session and on what comes of it,
     because Stripe hands none of it from one to the other.
@@ -48,18 +53,27 @@ def session(
     # and an order can be made anew from it.
     return asked | {
         "mode": "payment",
-        "payment_intent_data": {"metadata": link, "shipping": _shipping(contact, address)},
-        "line_items": [_item(line, currency) for line in lines],
-        "shipping_options": [
-            {
-                "shipping_rate_data": {
-                    "type": "fixed_amount",
-                    "display_name": delivery["label"],
-                    "fixed_amount": {"amount": delivery["amount"], "currency": currency},
-                }
-            }
-        ],
+        "payment_intent_data": {"metadata": link, "shipping": shipping_to(contact, address)},
+        "line_items": [_item(line, currency, tax_behavior) for line in lines],
+        "shipping_options": [_parcel(delivery, currency, tax_behavior)],
+        **({"discounts": [{"promotion_code": promotion}]} if promotion else {}),
+        **({"automatic_tax": {"enabled": True}} if tax_behavior else {}),
     }
+
+
+def _parcel(delivery: dict[str, Any], currency: str, tax_behavior: str | None) -> dict[str, Any]:
+    rate: dict[str, Any] = {
+        "type": "fixed_amount",
+        "display_name": delivery["label"],
+        "fixed_amount": {"amount": delivery["amount"], "currency": currency},
+    }
+    days = delivery.get("days")
+    if days:
+        least, most = ({"unit": "business_day", "value": value} for value in days)
+        rate["delivery_estimate"] = {"minimum": least, "maximum": most}
+    if tax_behavior:
+        rate |= {"tax_behavior": tax_behavior, "tax_code": PARCEL}
+    return {"shipping_rate_data": rate}
 
 
 def _subscribing(
@@ -89,7 +103,7 @@ def _subscribing(
     }
 
 
-def _item(line: plans.Line, currency: str) -> dict[str, Any]:
+def _item(line: plans.Line, currency: str, tax_behavior: str | None = None) -> dict[str, Any]:
     price: dict[str, Any] = {
         "currency": currency,
         "unit_amount": line["unit_amount"],
@@ -97,6 +111,8 @@ def _item(line: plans.Line, currency: str) -> dict[str, Any]:
     }
     if plans.recurs(line):
         price["recurring"] = _rhythm(line)
+    if tax_behavior:
+        price["tax_behavior"] = tax_behavior
     return {"quantity": line["quantity"], "price_data": price}
 
 
@@ -154,8 +170,10 @@ def payment_intent(
     currency: str,
     contact: dict[str, Any],
     address: dict[str, Any],
+    calculation: str | None = None,
 ) -> dict[str, Any]:
     """Parameters of a PaymentIntent for a page of ours; ``amount`` in minor units of ``currency``.
+    ``calculation`` is the id of the tax calculation that found out the tax in it.
 
     Source: Stripe's reference of POST /v1/payment_intents, version 2026-10-28.endive.
     """
@@ -164,7 +182,8 @@ def payment_intent(
         "currency": currency,
         "automatic_payment_methods": {"enabled": True},
         "metadata": {ATTEMPT_KEY: attempt_id},
-        "shipping": _shipping(contact, address),
+        "shipping": shipping_to(contact, address),
+        **({"hooks": {"inputs": {"tax": {"calculation": calculation}}}} if calculation else {}),
     }
 
 
@@ -175,7 +194,8 @@ def _ways_back(attempt_id: str, origin: str, embedded: bool) -> dict[str, Any]:
     return {"success_url": back, "cancel_url": f"{origin}/checkout/cancel?attempt={attempt_id}"}
 
 
-def _shipping(contact: dict[str, Any], address: dict[str, Any]) -> dict[str, Any]:
+def shipping_to(contact: dict[str, Any], address: dict[str, Any]) -> dict[str, Any]:
+    """Who gets the parcel and where, as Stripe takes it."""
     told = {"name": contact["name"], "phone": contact.get("phone")}
     parts = ("line1", "line2", "city", "postal_code", "state", "country")
     return {

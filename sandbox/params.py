@@ -6,6 +6,7 @@ general schema walk for each call would cost more than the call itself.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -164,6 +165,8 @@ def _scalar(kind: str | None, allowed: list[Any] | None, *, clearable: bool) -> 
             )
         if kind == "integer":
             return _integer(value, at)
+        if kind == "number":
+            return _number(value, at)
         if kind == "boolean":
             if value not in ("true", "false"):
                 raise bad_parameter(f"Invalid boolean: {value}", at)
@@ -181,6 +184,12 @@ def _integer(value: str, at: str) -> int:
     if not (digits.isascii() and digits.isdigit() and len(digits) < 16):
         raise bad_parameter(f"Invalid integer: {value}", at, "parameter_invalid_integer")
     return int(value)
+
+
+def _number(value: str, at: str) -> float:
+    if not re.fullmatch(r"-?[0-9]{1,12}(?:\.[0-9]{1,12})?", value):
+        raise bad_parameter(f"Invalid number: {value}", at)
+    return float(value)
 
 
 def _list_of(item: Check) -> Check:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from . import aftermath, billing, methods, payments, setups
+from . import aftermath, billing, discounts, methods, payments, setups
 from .billing import Wanted
 from .cards import way
 from .shapes import checkout
@@ -140,6 +140,7 @@ def complete(box: Sandbox, session: Obj, payment_status: str, who: Obj | None) -
         )
     if session["mode"] == "subscription":
         _subscribe(box, session)
+    discounts.redeem(box, session)
     box.store.put(session)
     box.emit("checkout.session.completed", session)
 

@@ -28,6 +28,7 @@ KIND_OF_PREFIX = {
     "price": "price",
     "shr": "shipping_rate",
     "txn": "balance_transaction",
+    "promo": "promotion_code",
 }
 
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"

@@ -118,6 +118,8 @@ def _let_expire(box: Sandbox, till: Till, session: Obj) -> Response:
 
 def _session_till(box: Sandbox, session: Obj) -> Till:
     does, lead = _session_words(session)
+    customer = box.store.objects["customer"].get(session["customer"], {})
+    email = session["customer_email"] or customer.get("email")
     return Till(
         id=session["id"],
         here=f"/c/pay/{session['id']}",
@@ -127,8 +129,8 @@ def _session_till(box: Sandbox, session: Obj) -> Till:
         lead=lead,
         saving=sessions.saves(session),
         receipt=_session_receipt(box, session),
-        email=session["customer_email"],
-        asks_email=not session["customer_email"],
+        email=email,
+        asks_email=not email,
         cancel_url=session["cancel_url"],
         back_to=shop_of(session),
         without=() if session["mode"] == "payment" else ("wrong_amount",),
@@ -148,9 +150,15 @@ def _session_receipt(box: Sandbox, session: Obj) -> Obj | None:
         return None
     cost = session["shipping_cost"]
     rate = box.store.objects["shipping_rate"].get(cost["shipping_rate"]) if cost else None
+    details = session["total_details"]
     sums = [("Items", session["amount_subtotal"])]
+    if session["discounts"]:
+        sums.append(("Discount", -details["amount_discount"]))
     if rate is not None:
-        sums.append((rate["display_name"], cost["amount_total"]))
+        sums.append((rate["display_name"], cost["amount_subtotal"]))
+    for tax in box.store.aside[session["id"]].get("taxes", []):
+        name = f"{tax['rate']['display_name']} {tax['rate']['percentage']:g} %"
+        sums.append((f"{name}, included" if tax["rate"]["inclusive"] else name, tax["amount"]))
     return {
         "title": "Your order",
         "lines": [_session_line(item) for item in box.store.aside[session["id"]]["items"]],
@@ -173,7 +181,7 @@ def _session_line(item: Obj) -> Obj:
     return {
         "name": item["description"],
         "note": ", ".join(notes),
-        "amount": item["amount_total"],
+        "amount": item["amount_subtotal"],
     }
 
 

@@ -50,9 +50,25 @@ def of(case: Dossier) -> Agreement | None:
     try:
         money = _payments(case) if case.settling else _leg(leg)
         claims = [_dispute(row) for row in disputes.of_order(case.attempt.id)]
-        return Agreement(money + _subscriptions(case) + claims, now())
+        return Agreement(money + _bill(case) + _subscriptions(case) + claims, now())
     except StripeError:
         return None
+
+
+def _bill(case: Dossier) -> list[Row]:
+    """Discount and tax, where an order has any: Stripe's page says what it made of them."""
+    attempt = case.attempt
+    pages = [leg.stripe_id for leg in case.legs if leg.is_ours and leg.session_id]
+    if not pages or (attempt.code is None and attempt.tax_rates is None):
+        return []
+    theirs = current_gateway().bill(str(pages[-1]))
+    if theirs is None:
+        return []
+    ours, there = attempt.bill, (theirs.currency,)
+    return [
+        _money("Discount", ours.discount, ours.currency, theirs.discount, *there),
+        _money("Tax", ours.tax, ours.currency, theirs.tax, *there),
+    ]
 
 
 def _payments(case: Dossier) -> list[Row]:

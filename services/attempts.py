@@ -100,8 +100,12 @@ def ensure_order(attempt: CheckoutAttempt, moment: Moment, cause: Cause) -> Orde
         provisional_created_at=now() if is_provisional else None,
         currency=attempt.currency,
         subtotal=attempt.subtotal,
+        discount=attempt.discount,
         shipping=attempt.shipping,
+        tax=attempt.tax,
         total=attempt.total,
+        tax_rates=attempt.tax_rates,
+        code=attempt.code,
         name=contact.get("name"),
         email=contact.get("email"),
         phone=contact.get("phone"),
@@ -116,6 +120,8 @@ def ensure_order(attempt: CheckoutAttempt, moment: Moment, cause: Cause) -> Orde
         OrderItem(
             order_id=order.id,
             **{name: line[name] for name in _ITEM_COLUMNS},
+            discount=line.get("discount", 0),
+            tax=line.get("tax", 0),
             plan=line.get("plan"),
             state=LineState.PENDING if plans.recurs(line) else LineState.ACTIVE,
         )

@@ -32,7 +32,7 @@ from models import (
     StripeEvent,
     Subscription,
 )
-from services import attempts, plan_rows, refunds
+from services import attempts, books, plan_rows, refunds
 from services.exceptions import SEEN_TO
 
 BEGINNING = datetime(2011, 1, 1, tzinfo=UTC)  # Stripe has taken payments since then
@@ -453,8 +453,15 @@ OURS: dict[str, Check] = {
     "attempts": _axes,
     "cart lines": _lines_in_one_place,
     "subscriptions": _subscriptions,
+    "orders added up": lambda: _told(books.add_up),
+    "invoices": lambda: _told(books.numbered),
     "events": _dead,
 }
+
+
+def _told(look: Callable[[], tuple[int, list[books.Finding]]]) -> tuple[int, list[Violation]]:
+    count, findings = look()
+    return count, [Violation(*finding) for finding in findings]
 
 
 def _ledger() -> tuple[int, list[Violation]]:
@@ -502,6 +509,7 @@ def _ledger() -> tuple[int, list[Violation]]:
                 found += _refunds_differ(intent, given_back.get(intent["id"], 0))
         found += _disputes_differ()
         found += _subscriptions_differ()
+        found += [Violation(*finding) for finding in books.differ()]
     except StripeError as error:
         found.append(Violation("ledger", "Stripe", error.message, "run it again later"))
         return count, found

@@ -13,10 +13,12 @@ from flask import current_app
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
-from domain import plans
+from domain import codes, plans
 from domain.clock import now
 from domain.delivery import DELIVERIES
 from domain.errors import (
+    BillDiffers,
+    CodeRefused,
     Conflict,
     EmptyCart,
     NotFound,
@@ -38,9 +40,10 @@ from extensions import atomic, reading, retrying
 from gateway import current_gateway
 from gateway.calls import UNREACHED
 from models import Cart, CartItem, CheckoutAttempt, StripeLeg
-from services import attempts, history, inbox, legs, settle, snapshots, stock
+from services import attempts, history, inbox, legs, pricing, settle, snapshots, stock
 from services import settings as shop_settings
 from services.causes import CHECKOUT, LANDING, SHOPPER, Cause
+from services.pricing import Priced
 
 log = structlog.get_logger()
 
@@ -92,15 +95,12 @@ class _Draft:
     snapshot: dict[str, Any]
     fingerprint: str
     shipping: int
+    code: str | None  # a discount code, as it was typed
 
     @property
     def due(self) -> dict[str, int]:
-        """What is due now, by part."""
+        """What is due now, by part, before a discount and tax."""
         return plans.due_now(self.lines, self.shipping)
-
-    @property
-    def total(self) -> int:
-        return sum(self.due.values())
 
 
 class AlreadyPaid(Conflict):
@@ -130,26 +130,32 @@ def start(
     address: Address,
     delivery: str,
     payment_ui: str | None = None,
+    code: str | None = None,
 ) -> PayPage:
     """Record an attempt, ask Stripe for something to pay through, remember it.
 
-    ``payment_ui`` is ``hosted``, ``embedded`` or ``elements``; None: as the shop is set up. The
-    same basket and details checked out again answer with the same attempt and page (asked for in
-    another way, with the same attempt and a page of that way, after the first is closed); changed
-    ones first close the old attempt, at Stripe and then here. Raises EmptyCart, OutOfStock,
-    ProductUnavailable, PriceChanged, AlreadyPaid, and StripeUnavailable, after which nothing was
-    charged and the same call may be made again.
+    ``payment_ui`` is ``hosted``, ``embedded`` or ``elements``; None: as the shop is set up.
+    ``code`` is a discount code as it was typed; one is paid for on Stripe's page, which counts its
+    use. The same basket and details checked out again answer with the same attempt and page (asked
+    for in another way, with the same attempt and a page of that way, after the first is closed);
+    changed ones first close the old attempt, at Stripe and then here. Raises EmptyCart, OutOfStock,
+    ProductUnavailable, PriceChanged, AlreadyPaid, CodeRefused, TaxPlaceUnknown, NoTaxOnPlans,
+    BillDiffers, and StripeUnavailable, after which nothing was charged and the same call may be
+    made again.
     """
+    priced: dict[str, Priced] = {}  # by fingerprint: one that must first end another asks once
     for _ in range(TRIES):
-        draft, current = _draft(shopper_id, contact, address, delivery)
-        way = _way(payment_ui, draft.due)
+        draft, current = _draft(shopper_id, contact, address, delivery, codes.typed(code))
+        way = _way(payment_ui, draft)
         is_same = current and current.fingerprint == draft.fingerprint and current.deadline > now()
+        if not is_same and draft.fingerprint not in priced:
+            priced[draft.fingerprint] = _priced(draft)  # before anything is ended for it
         if current and not is_same:
             _end_before_next(current.id)
             continue
         try:
             if current is None:
-                return _page(_record(shopper_id, draft, way))
+                return _page(_record(shopper_id, draft, priced[draft.fingerprint], way))
             return _same_page(current) if current.payment_ui == way else _switched(current, way)
         except (_Changed, IntegrityError, CheckoutEnded):
             log.info("checkout.overtaken", shopper=shopper_id)
@@ -164,17 +170,34 @@ def again(order_id: str, shopper_id: str, payment_ui: str | None = None) -> PayP
         return _page(attempt.id)  # paid, but the card for what recurs may be yet to be saved
     if attempt.state != "open" or attempt.deadline <= now():
         raise CheckoutEnded
+    if payment_ui == "elements" and attempt.code:
+        payment_ui = "hosted"
     if payment_ui and payment_ui != attempt.payment_ui:
         return _switched(attempt, payment_ui)
     return _same_page(attempt)
 
 
-def _way(wanted: str | None, due: dict[str, int]) -> str:
+def _way(wanted: str | None, draft: _Draft) -> str:
     """How it is to be paid. Where nothing is due for what is bought once there is nothing to enter
-    on a page of ours."""
+    on a page of ours; and only a session of Stripe's takes a code, and counts its use."""
     usual: str = current_app.extensions["settings"].payment_ui
     way = wanted or usual
-    return "hosted" if way == "elements" and due.get(plans.ONCE) == 0 else way
+    needs_session = draft.due.get(plans.ONCE) == 0 or draft.code is not None
+    return "hosted" if way == "elements" and needs_session else way
+
+
+def _priced(draft: _Draft) -> Priced:
+    priced = pricing.price(
+        list(draft.lines),
+        draft.shipping,
+        draft.currency,
+        code=draft.code,
+        address=draft.snapshot["address"],
+        email=draft.snapshot["contact"]["email"],
+    )
+    if priced.total > LARGEST_AMOUNT:
+        raise TotalTooLarge
+    return priced
 
 
 def _switched(attempt: CheckoutAttempt, way: str) -> PayPage:
@@ -306,7 +329,7 @@ def ask(attempt_id: str, cause: Cause = LANDING) -> bool:
 
 
 def _draft(
-    shopper_id: str, contact: Contact, address: Address, delivery: str
+    shopper_id: str, contact: Contact, address: Address, delivery: str, code: str | None
 ) -> tuple[_Draft, CheckoutAttempt | None]:
     """What would be bought: the cart's lines plus those out with its open attempt."""
     with reading() as session:
@@ -323,7 +346,7 @@ def _draft(
         items = session.scalars(select(CartItem).where(CartItem.cart_id == cart.id)).all()
         lines = _checked(items, cart.currency)
         if current and current.lines_out:
-            lines = _merged(lines, current.lines)
+            lines = _merged(lines, list(map(_undiscounted, current.lines)))
         if not lines:
             raise EmptyCart
         chosen = DELIVERIES.get(delivery)
@@ -331,6 +354,7 @@ def _draft(
             raise NotFound("There is no such delivery.")
         if len(plans.rhythms(lines)) > 1:
             raise PlansDoNotMix([line["title"] for line in plans.recurring(lines)])
+        pricing.must_be_taxable(lines)
         # Only what is bought once is sent for a price: a subscription includes its delivery.
         sends_once = any(not plans.recurs(line) for line in lines)
         shipping = chosen.prices[cart.currency] if sends_once else 0
@@ -342,6 +366,7 @@ def _draft(
                 "code": chosen.code,
                 "label": chosen.label,
                 "amount": shipping,
+                "days": list(chosen.days) if chosen.days else None,
             },
         }
         draft = _Draft(
@@ -349,10 +374,11 @@ def _draft(
             currency=cart.currency,
             lines=tuple(lines),
             snapshot=snapshot,
-            fingerprint=_fingerprint(snapshot, cart.currency),
+            fingerprint=_fingerprint(snapshot, cart.currency, code),
             shipping=shipping,
+            code=code,
         )
-    if draft.total > LARGEST_AMOUNT:
+    if sum(draft.due.values()) > LARGEST_AMOUNT:
         raise TotalTooLarge
     return draft, current
 
@@ -384,6 +410,11 @@ def _checked(items: Any, currency: str) -> list[dict[str, Any]]:
     return sorted(lines, key=lambda line: line["product_id"])
 
 
+def _undiscounted(line: dict[str, Any]) -> dict[str, Any]:
+    """A line as it was before a code and tax were added up for its checkout."""
+    return {name: told for name, told in line.items() if name not in ("discount", "tax")}
+
+
 def _merged(lines: list[dict[str, Any]], out: list[dict[str, Any]]) -> list[dict[str, Any]]:
     merged = {line["product_id"]: dict(line) for line in out}
     for line in lines:
@@ -396,13 +427,14 @@ def _merged(lines: list[dict[str, Any]], out: list[dict[str, Any]]) -> list[dict
     return sorted(merged.values(), key=lambda line: line["product_id"])
 
 
-def _fingerprint(snapshot: dict[str, Any], currency: str) -> str:
-    text = json.dumps([snapshot, currency], sort_keys=True, separators=(",", ":"))
+def _fingerprint(snapshot: dict[str, Any], currency: str, code: str | None) -> str:
+    told = [snapshot, currency, *([code.casefold()] if code else [])]
+    text = json.dumps(told, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 @retrying
-def _record(shopper_id: str, draft: _Draft, way: str) -> str:
+def _record(shopper_id: str, draft: _Draft, priced: Priced, way: str) -> str:
     """Write attempt, order, leg and stock hold in one transaction, before Stripe is called."""
     settings = current_app.extensions["settings"]
     strategy, _ = shop_settings.strategy_for(draft.snapshot["contact"]["email"])
@@ -418,11 +450,15 @@ def _record(shopper_id: str, draft: _Draft, way: str) -> str:
             strategy_name=strategy.name,
             payment_ui=way,
             fingerprint=draft.fingerprint,
-            snapshot=draft.snapshot,
+            snapshot={**draft.snapshot, **priced.told, "lines": priced.lines},
             currency=draft.currency,
-            subtotal=draft.total - draft.shipping,
-            shipping=draft.shipping,
-            total=draft.total,
+            subtotal=priced.subtotal,
+            discount=priced.discount,
+            shipping=priced.shipping,
+            tax=priced.tax,
+            total=priced.total,
+            tax_rates=priced.tax_rates,
+            code=priced.code,
             deadline=now() + timedelta(minutes=settings.checkout_ttl_minutes),
             next_look_at=now() + timedelta(seconds=settings.reconcile_seconds),
         )
@@ -455,8 +491,14 @@ def _page(attempt_id: str, *, may_open: bool = True) -> PayPage:
             if not may_open:
                 raise StripeUnavailable(UNREACHED)
             doors[kind] = legs.resolve(door) or _latest(door.id)
+    if any(_is_withheld(door) for door in doors.values()):
+        settle.settle(attempt_id, CHECKOUT, end=True)
+        raise BillDiffers
     if any(door.state == LegState.REFUSED for door in doors.values()):
         settle.settle(attempt_id, CHECKOUT)  # gives stock and lines back
+        code = _code_of(attempt_id)
+        if code:
+            raise CodeRefused(f"The payment service does not take the code {code} for this order.")
         raise StripeRefused(
             "The payment service did not accept this order. Nothing was charged, and your basket "
             "is kept."
@@ -482,6 +524,17 @@ def _page(attempt_id: str, *, may_open: bool = True) -> PayPage:
         session_id=whole.session_id if whole else None,
         payment_intent=pays.stripe_id if pays else None,
     )
+
+
+def _is_withheld(door: StripeLeg) -> bool:
+    """Whether Stripe opened it and adds it up differently than we do."""
+    has_a_way_in = door.url or door.client_secret
+    return door.state == LegState.OPEN and not has_a_way_in and bool(door.last_error)
+
+
+def _code_of(attempt_id: str) -> str | None:
+    with reading() as session:
+        return session.scalar(select(CheckoutAttempt.code).where(CheckoutAttempt.id == attempt_id))
 
 
 def _doors(attempt_id: str) -> dict[str, StripeLeg]:

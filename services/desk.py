@@ -13,6 +13,7 @@ from flask import current_app
 
 from domain import facts as known
 from domain import plans
+from domain.bills import Bill
 from domain.clock import now
 from domain.errors import ShopError
 from domain.facts import Fact, LegState
@@ -31,7 +32,17 @@ from domain.transitions import (
 )
 from extensions import db
 from models import Payment, StripeLeg, User
-from services import attempts, disputes, history, legs, outbox, plan_rows, refunds, stock
+from services import (
+    attempts,
+    disputes,
+    history,
+    invoices,
+    legs,
+    outbox,
+    plan_rows,
+    refunds,
+    stock,
+)
 from services.announcements import announce
 from services.casefile import settles
 from services.recurring import Recurring
@@ -97,7 +108,8 @@ class Desk(Recurring):
         said, customer = fact.origin.attempt_id, fact.origin.customer_id
         if fact.leg_id and not self._leg(fact.leg_id):
             said = attempts.owner_of_leg(fact.leg_id) or said
-        expected = self.attempt.stripe_customer if self.attempt.payment_ui == "elements" else None
+        ours = self.attempt.payment_ui == "elements" or self.attempt.tax_rates is not None
+        expected = self.attempt.stripe_customer if ours else None
         if customer and self.attempt.user_id and expected is None:
             user = db.session.get(User, self.attempt.user_id)
             expected = user.stripe_customer_id if user else None
@@ -218,12 +230,23 @@ class Desk(Recurring):
             return
         if fact.payment_intent and not leg.payment_intent:
             leg.payment_intent = fact.payment_intent
-        if fact.address and self.order and not self.order.address:
+        if fact.address and self.order and not (self.order.address or self.attempt.erased_at):
             self.order.address = fact.address
+        if fact.bill and leg.is_ours:
+            self._compare(fact.leg_id, fact.bill)
         if LegState(leg.state).is_final:
             self._ignored(f"{fact.leg_id} has already ended as {leg.state}")
             return
         self._set_leg(leg, fact.state)
+
+    def _compare(self, session_id: str, theirs: Bill) -> None:
+        """Amount and currency decide whether it is paid (see ``_role``). Where they are right, and
+        discount or tax in them are not ours, a person is told once Stripe's bill is final."""
+        ours = self.attempt.bill
+        found = ours.differs(theirs)
+        if found and (ours.total, ours.currency) == (theirs.total, theirs.currency):
+            said = f"The page was paid, and adds up differently. {'; '.join(found)}."
+            self._raise("bill_differs", session_id, said, theirs.total, theirs.currency)
 
     def _take_mirror(self, fact: known.LegSeen) -> None:
         leg = self._leg(fact.leg_id)
@@ -393,6 +416,7 @@ class Desk(Recurring):
         self.order.payment_intent = paid.payment_intent if paid else None
         self.order.paid_at = self.order.locked_at = now()
         self.order.paid_lane = self.cause.lane
+        self.confirmed = True
 
     def _take_back(self) -> bool:
         """Late money: hold the stock again, or leave the payment to a person (rule R9)."""
@@ -459,6 +483,13 @@ class Desk(Recurring):
         self.attempt.hold = "sold"
         once = [line for line in self.attempt.lines if not plans.recurs(line)]
         self.stock_moves += [(stock.sell, line) for line in once]
+
+    def carry_out(self) -> None:
+        """The rows that everybody wants come last, because they are locked shortest then: the
+        stock, and the counter of invoices. Flush before."""
+        stock.carry_out(self.stock_moves)
+        if self.confirmed:
+            invoices.issue(self.attempt.id)
 
     def return_lines(self) -> None:
         attempts.return_lines(self.attempt)

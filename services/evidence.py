@@ -240,6 +240,7 @@ _MAILS = {
     "receipt": "Receipt",
     "receipt_again": "Receipt, sent again",
     "order_links": "Links to the orders",
+    "fresh_link": "A fresh link to the order; older ones stopped working",
     "payment_failed": "The payment failed",
     "refunded": "Money sent back",
     "shipped": "A parcel is on its way",

@@ -39,7 +39,7 @@ from extensions import (
 from gateway import current_gateway, facts
 from gateway.webhooks import VerifiedEvent
 from models import AuditEntry, CheckoutAttempt, Payment, StripeEvent, StripeLeg
-from services import attempts, leases, plan_rows, rebuild, settle
+from services import attempts, leases, plan_rows, rebuild, settle, snapshots
 from services.causes import Cause
 from services.exceptions import TRIED, close_exception, open_exception
 
@@ -285,6 +285,7 @@ def _close(news: News, state: str, why: str, *, early: bool = False) -> None:
             if session.scalar(select(Payment.id).where(Payment.payment_intent == intent)):
                 return  # it stays new, and is taken again when its lease is over
         session.execute(_closing(news, state, why, intent))
+        snapshots.empty_if_erased(news.event_id)
 
 
 def _closing(news: News, state: str, why: str, early: str | None = None) -> Any:

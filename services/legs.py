@@ -21,7 +21,7 @@ from domain import plans
 from domain.clock import now
 from domain.errors import StripeBusy, StripeRefused, StripeReplayedFailure
 from domain.facts import LegState
-from extensions import atomic, reading, retrying
+from extensions import atomic, db, reading, retrying
 from gateway import current_gateway, parameters
 from gateway.doors import OpenedLeg
 from models import CheckoutAttempt, StripeLeg, User
@@ -110,7 +110,8 @@ def found_invoice(attempt: CheckoutAttempt, part: str, amount: int) -> StripeLeg
 
 def due_now(attempt: CheckoutAttempt) -> dict[str, int]:
     """What was due at first, by part, in minor units."""
-    return plans.due_now(attempt.lines, attempt.shipping)
+    tax_of_lines = sum(line.get("tax", 0) for line in attempt.lines)
+    return plans.due_now(attempt.lines, attempt.shipping + attempt.tax - tax_of_lines)
 
 
 def _row(attempt: CheckoutAttempt, kind: str, *, key: str, **more: Any) -> StripeLeg:
@@ -138,7 +139,14 @@ def _session(attempt: CheckoutAttempt, deadline: datetime, origin: str) -> dict[
         expires_at=deadline,
         origin=origin,
         embedded=attempt.payment_ui == "embedded",
+        promotion=attempt.snapshot.get("promotion"),
+        tax_behavior=_tax_behavior(attempt),
     )
+
+
+def _tax_behavior(attempt: CheckoutAttempt) -> str | None:
+    """Whether its prices include tax or not; None where no tax was found out for it."""
+    return attempt.snapshot.get("tax_behavior")
 
 
 def _intent(attempt: CheckoutAttempt, deadline: datetime, origin: str) -> dict[str, Any]:
@@ -148,6 +156,7 @@ def _intent(attempt: CheckoutAttempt, deadline: datetime, origin: str) -> dict[s
         currency=attempt.currency,
         contact=attempt.snapshot["contact"],
         address=attempt.snapshot["address"],
+        calculation=attempt.snapshot.get("calculation"),
     )
 
 
@@ -263,6 +272,10 @@ def _began(attempt_id: str) -> datetime:
 def _wish(leg: StripeLeg) -> dict[str, Any]:
     """What Stripe is asked for: the stored parameters, and whose card it is where one is saved."""
     assert leg.parameters is not None
+    if leg.kind == PAYS_ALL and "automatic_tax" in leg.parameters:
+        named = _taxed_customer(leg.attempt_id)  # whose name and address the page then knows
+        rest = {name: told for name, told in leg.parameters.items() if name != "customer_email"}
+        return {**rest, "customer": named}
     if leg.kind not in (SAVES_CARD, PAYS_ONCE):
         return leg.parameters
     customer = _customer(leg.attempt_id)
@@ -289,6 +302,30 @@ def _customer(attempt_id: str) -> str | None:
         # A customer too many does no harm, so no search comes first: the next key is the moment's,
         # because that one may be spent on a failure as well.
         made = current_gateway().open_customer(*who, f"{key}:{now().timestamp():.0f}")
+    return _keep_customer(attempt_id, made)
+
+
+def _taxed_customer(attempt_id: str) -> str:
+    """Stripe's customer of a checkout with tax: the tax is that of where their parcels go, so each
+    checkout has one of its own. Always the same one."""
+    with reading() as session:
+        attempt = session.get_one(CheckoutAttempt, attempt_id)
+        known, snapshot = attempt.stripe_customer, attempt.snapshot
+    if known:
+        return known
+    contact, key = snapshot["contact"], f"customer:{attempt_id}:tax"
+    sent_to = parameters.shipping_to(contact, snapshot["address"])
+    who = (contact["name"], contact["email"])
+    try:
+        made = current_gateway().open_customer(*who, key, sent_to)
+    except StripeReplayedFailure:  # see above
+        made = current_gateway().open_customer(*who, f"{key}:{now().timestamp():.0f}", sent_to)
+    kept = _keep_customer(attempt_id, made)
+    assert kept is not None
+    return kept
+
+
+def _keep_customer(attempt_id: str, made: str) -> str | None:
     with atomic() as session:
         session.execute(
             update(CheckoutAttempt)
@@ -303,17 +340,20 @@ def _customer(attempt_id: str) -> str | None:
 
 @retrying
 def _remember(leg_id: int, opened: OpenedLeg) -> StripeLeg | None:
+    """Write down what Stripe opened. A page that adds up to something else than we do is kept
+    without its address, so that nobody can be sent there, and a person is told."""
     with atomic() as session:
+        differs = _differs(leg_id, opened)
         known = session.execute(
             update(StripeLeg)
             .where(StripeLeg.id == leg_id, _CREATING)
             .values(
                 stripe_id=opened.id,
-                url=opened.url,
-                client_secret=opened.client_secret,
+                url=None if differs else opened.url,
+                client_secret=None if differs else opened.client_secret,
                 payment_intent=opened.payment_intent,
                 state=LegState.OPEN,
-                last_error=None,
+                last_error=differs,
                 version=StripeLeg.version + 1,
             )
             .execution_options(synchronize_session=False)
@@ -321,6 +361,27 @@ def _remember(leg_id: int, opened: OpenedLeg) -> StripeLeg | None:
         if not known.rowcount:  # type: ignore[attr-defined]
             return None
         return session.scalar(select(StripeLeg).where(StripeLeg.id == leg_id))
+
+
+def _differs(leg_id: int, opened: OpenedLeg) -> str | None:
+    """Where Stripe's bill is not ours (rule R8), in words; None if it is."""
+    if opened.bill is None:
+        return None
+    leg = db.session.get_one(StripeLeg, leg_id)
+    attempt = db.session.get_one(CheckoutAttempt, leg.attempt_id)
+    found = attempt.bill.differs(opened.bill)
+    if not found:
+        return None
+    said = f"The page was not shown to the shopper. {'; '.join(found)}."
+    open_exception(
+        "bill_differs",
+        opened.id,
+        said,
+        order_id=attempt.id,
+        amount=opened.bill.total,
+        currency=opened.bill.currency,
+    )
+    return said
 
 
 @retrying

@@ -76,6 +76,11 @@ class Dossier:
         return any(leg.stripe_id == setup for leg in self.legs if leg.kind == SAVES_CARD)
 
     @property
+    def email(self) -> str | None:
+        """The address that was typed for it."""
+        return self.order.email if self.order else self.attempt.email
+
+    @property
     def newest_leg(self) -> StripeLeg | None:
         """The last one that we opened: what it can be paid through, if anything. It may be what
         saves a card, or the first invoice of a subscription."""
@@ -91,6 +96,12 @@ class Dossier:
         """Whether it was paid, or is being paid: it is no longer the shopper's to end."""
         attempt = self.attempt
         return attempt.state == "settled" or attempt.is_processing or bool(self.payments)
+
+
+def number_in(text: str) -> int | None:
+    """The number in what people type: NL-10001, nl 10001, 10001. None if there is none."""
+    bare = text.strip().upper().removeprefix(IDENTITY.number_prefix).lstrip("-# ")
+    return int(bare) if bare.isascii() and bare.isdecimal() and len(bare) < 10 else None
 
 
 def number(order: Order) -> str:
@@ -115,10 +126,12 @@ def as_order(case: Dossier) -> Order:
         sync_status=sync_status(case),
         currency=attempt.currency,
         subtotal=attempt.subtotal,
-        discount=0,
+        discount=attempt.discount,
         shipping=attempt.shipping,
-        tax=0,
+        tax=attempt.tax,
         total=attempt.total,
+        tax_rates=attempt.tax_rates,
+        code=attempt.code,
         refunded=0,
         name=contact.get("name"),
         email=contact.get("email"),
@@ -176,11 +189,16 @@ def id_of_session(session_id: str) -> str | None:
 
 
 def of_shopper(
-    shopper_id: str, before: tuple[datetime, str] | None = None, limit: int = 20
+    shopper_id: str | None,
+    before: tuple[datetime, str] | None = None,
+    limit: int = 20,
+    *,
+    email: str | None = None,
 ) -> list[Order]:
-    """A shopper's orders, newest first."""
-    query = select(Order).where(Order.shopper_id == shopper_id)
-    return _page(query, before, limit)
+    """The orders of a browser, and of an address that was confirmed there; newest first."""
+    mine = [Order.shopper_id == shopper_id] if shopper_id else []
+    mine += [func.lower(Order.email) == email] if email else []
+    return _page(select(Order).where(or_(*mine)), before, limit) if mine else []
 
 
 def waiting_of(shopper_id: str) -> list[CheckoutAttempt]:
@@ -360,9 +378,11 @@ def as_dict(case: Dossier) -> dict[str, Any]:
     paid = order and order.paid_at and order.payment_intent
     lines: list[Any] = [
         _line(item.sku, item.title, item.unit_amount, item.quantity, item.plan, item.state)
+        | _changes(item.discount, item.tax)
         for item in case.items
     ] or [
         _line(line["sku"], line["title"], line["unit_amount"], line["quantity"], line.get("plan"))
+        | _changes(line.get("discount", 0), line.get("tax", 0))
         for line in attempt.lines
     ]
     shown = {
@@ -375,9 +395,9 @@ def as_dict(case: Dossier) -> dict[str, Any]:
         "syncStatus": sync_status(case),
         "currency": attempt.currency,
         "subtotal": source.subtotal,
-        "discount": order.discount if order else 0,
+        "discount": source.discount,
         "shipping": source.shipping,
-        "tax": order.tax if order else 0,
+        "tax": source.tax,
         "total": source.total,
         "items": lines,
         "sessionId": newest and newest.session_id,
@@ -387,10 +407,24 @@ def as_dict(case: Dossier) -> dict[str, Any]:
         "createdAt": source.created_at.isoformat(),
         "updatedAt": (order.updated_at if order else attempt.created_at).isoformat(),
     }
+    if attempt.code:
+        shown["discountCode"] = attempt.code
+    if attempt.tax_rates is not None:
+        shown["taxRates"] = [_rate(rate) for rate in attempt.tax_rates]
     if plans.recurring(attempt.lines):
         shown["subscriptions"] = [_subscription(row) for row in case.plans]
     optional = ("failureReason", "previousSessionId", "paymentIntentId", "amountReceived")
     return {k: v for k, v in shown.items() if v is not None or k not in optional}
+
+
+def _changes(discount: int, tax: int) -> dict[str, int]:
+    """What a line's price was changed by, where it was."""
+    return {name: sum_ for name, sum_ in (("discount", discount), ("tax", tax)) if sum_}
+
+
+def _rate(rate: Mapping[str, Any]) -> dict[str, Any]:
+    names = ("name", "percent", "country", "inclusive", "amount")
+    return {**{name: rate[name] for name in names}, "taxableAmount": rate["taxable"]}
 
 
 def _line(

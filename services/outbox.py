@@ -41,6 +41,8 @@ MAIL_KINDS = (
     "receipt",
     "receipt_again",
     "order_links",
+    "fresh_link",
+    "sign_in",
     "payment_failed",
     "refunded",
     "shipped",
@@ -66,12 +68,14 @@ class Patience:
 
 _handlers: dict[str, Handler] = {}
 _patience: dict[str, Patience] = {}
+_forgets: set[str] = set()  # kinds whose payload names a person, and is dropped once it is done
 # Who carries effects out. They settle and owe in turn, so they are found by name, when needed.
 CARRIERS = (
     "services.payback",
     "services.receipts",
     "services.remedies",
     "services.shipping",
+    "services.sign_in",
     "services.subscribing",
     "services.targets",
 )
@@ -93,12 +97,17 @@ class NotYet(Exception):
         self.until = until
 
 
-def handles(kind: str, patience: Patience | None = None) -> Callable[[Handler], Handler]:
-    """Register the function that carries out messages of ``kind``."""
+def handles(
+    kind: str, patience: Patience | None = None, *, forgets: bool = False
+) -> Callable[[Handler], Handler]:
+    """Register the function that carries out messages of ``kind``; ``forgets`` drops what they
+    say once they are done."""
 
     def register(handler: Handler) -> Handler:
         _handlers[kind] = handler
         _patience[kind] = patience or Patience()
+        if forgets:
+            _forgets.add(kind)
         return handler
 
     return register
@@ -181,7 +190,8 @@ def _carry_out(message: OutboxMessage) -> bool:
         log.exception("outbox.failed", kind=message.kind, key=message.key)
         _try_again(message, error, counts=True)
         return False
-    _finish(message, state="done", result=result, done_at=now(), error=None)
+    dropped: Result = {"payload": {}} if message.kind in _forgets else {}
+    _finish(message, state="done", result=result, done_at=now(), error=None, **dropped)
     log.info("outbox.done", kind=message.kind, key=message.key)
     return True
 
@@ -246,11 +256,10 @@ def replay(name: str, actor: str) -> bool:
 def mails(limit: int = 50) -> list[OutboxMessage]:
     """Messages that were delivered as mail, newest first."""
     with reading():
-        return list(
-            db.session.scalars(
-                select(OutboxMessage)
-                .where(OutboxMessage.kind.in_(MAIL_KINDS), OutboxMessage.state == "done")
-                .order_by(OutboxMessage.id.desc())
-                .limit(limit)
-            )
+        done = db.session.scalars(
+            select(OutboxMessage)
+            .where(OutboxMessage.kind.in_(MAIL_KINDS), OutboxMessage.state == "done")
+            .order_by(OutboxMessage.id.desc())
+            .limit(limit)
         )
+        return [row for row in done if row.result and "not_sent" not in row.result]

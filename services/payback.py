@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from flask import current_app, render_template
 from sqlalchemy import select
 
 from domain.clock import now
@@ -14,7 +13,7 @@ from domain.money import display
 from extensions import atomic, reading
 from gateway import current_gateway
 from models import Order, OutboxMessage, Refund
-from services import attempts, links, mail, orders, outbox, receipts, refunds, settle, shop
+from services import attempts, letters, links, mail, orders, outbox, refunds, settle
 from services.causes import Cause
 
 KEY_LIVES = timedelta(hours=23)  # Stripe forgets an idempotency key after 24
@@ -84,8 +83,6 @@ def tell(message: OutboxMessage) -> outbox.Result:
         return {"not_sent": "there is no order with an address"}
     amount = display(row.amount or 0, row.currency or order.currency)
     number = orders.number(order)
-    mail_ = receipts.addressed(message, order.email, f"{amount} is on its way back to you")
-    link = current_app.extensions["settings"].public_origin + links.path(order)
-    about = {"number": number, "amount": amount, "link": link, "shop": shop.IDENTITY}
-    mail_.set_content(render_template("email/refunded.txt", **about))
-    return mail.send(mail_)
+    about = {"number": number, "amount": amount, "link": letters.origin() + links.path(order)}
+    subject = f"{amount} is on its way back to you"
+    return mail.send(letters.letter(message, order.email, subject, "refunded", **about))

@@ -8,6 +8,7 @@ guessed: what does not fit our catalogue to the cent is left to a person.
 from __future__ import annotations
 
 import uuid
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,6 +25,7 @@ from domain.transitions import Status
 from extensions import atomic, db, insert_once, reading, retrying
 from gateway import current_gateway
 from gateway.facts import Payer, Purchase, PurchaseLine
+from gateway.pricing import rates_of
 from models import CheckoutAttempt, Product, StripeLeg
 from services import history
 from services import settings as shop_settings
@@ -45,7 +47,7 @@ def attempt(attempt_id: str, paid: PaymentSucceeded, cause: Cause) -> bool:
     if made is None:
         log.warning("rebuild.lines_unknown", attempt=attempt_id, session=bought.session_id)
         return False
-    return _write(attempt_id, bought, *made, cause)
+    return _write(attempt_id, bought, made, cause)
 
 
 def refill(attempt_id: str, payment_intent: str | None, subscription: str | None = None) -> None:
@@ -59,6 +61,7 @@ def refill(attempt_id: str, payment_intent: str | None, subscription: str | None
     with atomic() as session:
         known = session.get(CheckoutAttempt, attempt_id)
         if known and known.purged_at:
+            known.erased_at = None  # they have bought again: the parcel needs somebody to go to
             known.purged_at = None  # the clock forgets the person again once this is settled
             known.snapshot = {**known.snapshot, **_person(payer, label, known.shipping)}
 
@@ -84,9 +87,20 @@ def _is_id(text: str) -> bool:
         return False
 
 
-def _lines(bought: Purchase) -> tuple[list[dict[str, Any]], int, str | None] | None:
-    """Stripe's line items as a snapshot holds them, with what the delivery cost and its label, if
-    each is exactly one product of ours and the amounts add up; None otherwise."""
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What was bought, as a snapshot holds it; amounts in minor units, ``tax`` is on top."""
+
+    lines: list[dict[str, Any]]
+    shipping: int
+    label: str | None
+    tax: int
+    tax_rates: list[dict[str, Any]] | None
+
+
+def _lines(bought: Purchase) -> _Made | None:
+    """Stripe's line items, with what the delivery cost, if each is exactly one product of ours and
+    the amounts add up; None otherwise."""
     sold, shipping, label = list(bought.lines), bought.shipping, bought.delivery_label
     if any(line.rhythm for line in sold):  # then the parcel is a line of its own
         labels = {way.label for way in DELIVERIES.values()}
@@ -100,8 +114,11 @@ def _lines(bought: Purchase) -> tuple[list[dict[str, Any]], int, str | None] | N
     products = {product.title: product for product in found}
     if not titles or len(found) != len(products) or set(titles) != set(products):
         return None
-    subtotal = sum(line.due for line in bought.lines)
-    if (bought.subtotal, bought.total) != (subtotal, subtotal + bought.shipping):
+    rates = None if bought.taxes is None else rates_of(bought.taxes)
+    on_top = [rate["amount"] for rate in rates or () if not rate["inclusive"]]
+    subtotal, tax = sum(line.due for line in bought.lines), sum(on_top)
+    total = subtotal - bought.discount + bought.shipping + tax
+    if (bought.subtotal, bought.total) != (subtotal, total):
         return None
     lines: list[dict[str, Any]] = [
         {
@@ -113,12 +130,16 @@ def _lines(bought: Purchase) -> tuple[list[dict[str, Any]], int, str | None] | N
             "unit_amount": line.unit_amount,
             "quantity": line.quantity,
             **_plan(line, products[line.title]),
+            **({"discount": line.discount} if bought.discount else {}),
+            **({"tax": line.tax} if on_top else {}),
         }
         for line in sold
     ]
-    if sum(plans.due_now(lines, shipping).values()) != bought.total:
+    parcel_tax = tax - sum(line.get("tax", 0) for line in lines)
+    if sum(plans.due_now(lines, shipping + parcel_tax).values()) != bought.total:
         return None
-    return sorted(lines, key=lambda line: line["product_id"]), shipping, label
+    lines.sort(key=lambda line: line["product_id"])
+    return _Made(lines, shipping, label, tax, rates)
 
 
 def _plan(line: PurchaseLine, product: Product) -> dict[str, Any]:
@@ -143,13 +164,11 @@ def _person(payer: Payer, label: str | None, shipping: int) -> dict[str, Any]:
 def _write(
     attempt_id: str,
     bought: Purchase,
-    lines: list[dict[str, Any]],
-    shipping: int,
-    label: str | None,
+    made: _Made,
     cause: Cause,
 ) -> bool:
     strategy, _ = shop_settings.strategy_for(bought.payer.email or "")
-    person = _person(bought.payer, label, shipping)
+    person = _person(bought.payer, made.label, made.shipping)
     with atomic() as session:
         new = insert_once(
             CheckoutAttempt,
@@ -158,11 +177,15 @@ def _write(
             strategy=strategy.name,
             payment_ui="hosted",
             fingerprint="",
-            snapshot={"lines": lines, **person},
+            snapshot={"lines": made.lines, **person},
             currency=bought.currency,
-            subtotal=bought.total - shipping,
-            shipping=shipping,
+            subtotal=bought.total - made.shipping - made.tax + bought.discount,
+            discount=bought.discount,
+            shipping=made.shipping,
+            tax=made.tax,
             total=bought.total,
+            tax_rates=made.tax_rates,
+            code=bought.code,
             state="closed",
             status=Status.EXPIRED,
             is_processing=False,

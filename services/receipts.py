@@ -1,21 +1,21 @@
-"""The receipt: one outbox row per order, one Message-ID."""
+"""The receipt: one outbox row per order, one Message-ID. And what shows the way to orders."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from email.message import EmailMessage
-from email.utils import format_datetime
-from urllib.parse import urlsplit
 
-from flask import current_app, render_template
-from sqlalchemy import func, select
+from flask import render_template
+from sqlalchemy import func, select, update
 
 from domain.clock import now
 from domain.money import display
 from extensions import atomic, reading
 from models import CheckoutAttempt, Order, OutboxMessage, Payment
-from services import links, mail, orders, outbox, plan_pages, shop
+from services import letters, links, mail, orders, outbox, plan_pages, shop, sign_in
 
 MOST_LINKS = 20
+FORGOTTEN: outbox.Result = {"not_sent": "the person is forgotten"}
 
 
 def send_again(order_id: str) -> None:
@@ -27,18 +27,12 @@ def send_again(order_id: str) -> None:
             outbox.owe("receipt_again", f"{order_id}:{minute}", order_id=order_id)
 
 
-def send_links(email: str) -> None:
-    """Mail the links of all orders under this address, if there are any. Tells nobody which."""
-    address = email.strip().lower()[:254]
-    with atomic() as session:
-        newest = session.scalar(
-            select(Order.id)
-            .where(func.lower(Order.email) == address)
-            .order_by(Order.created_at.desc())
-        )
-        if newest:
-            minute = now().strftime("%Y%m%dT%H%M")
-            outbox.owe("order_links", f"{newest}:{minute}", order_id=newest)
+def send_links(email: str, number: int | None = None) -> None:
+    """Mail the links of all orders under this address, or of one of them, if there are any. Tells
+    nobody which: like signing in, it is a worker that looks."""
+    with atomic():
+        key = sign_in.asked_for(f"{email}:{number}" if number else email)
+        outbox.owe("order_links", key, email=email.strip().lower()[:254], number=number)
 
 
 @outbox.handles("payment_failed")
@@ -50,32 +44,60 @@ def send_failure(message: OutboxMessage) -> outbox.Result:
         attempt = session.get_one(CheckoutAttempt, message.order_id)
     email = order.email if order else attempt.email
     if email is None:
-        return {"not_sent": "the person is forgotten"}
+        return FORGOTTEN
     number = orders.number(order) if order else None
-    mail_ = addressed(message, email, f"The payment for {_called(number)} did not go through")
-    origin = current_app.extensions["settings"].public_origin
-    link = origin + (links.path(order) if order else f"/orders/{attempt.id}")
-    about = {"number": number, "link": link, "shop": shop.IDENTITY}
-    mail_.set_content(render_template("email/payment_failed.txt", **about))
-    return mail.send(mail_)
+    link = letters.origin() + (links.path(order) if order else f"/orders/{attempt.id}")
+    subject = f"The payment for {_called(number)} did not go through"
+    about = {"number": number, "link": link}
+    return mail.send(letters.letter(message, email, subject, "payment_failed", **about))
 
 
-@outbox.handles("order_links")
+@outbox.handles("order_links", forgets=True)
 def send_order_links(message: OutboxMessage) -> outbox.Result:
-    """Write to the address of ``message.order_id`` where its orders are."""
+    """Write to an address where its orders are; to the one that was typed when ordering."""
+    mine = [func.lower(Order.email) == message.payload.get("email", "")]
+    if number := message.payload.get("number"):
+        mine.append(Order.number == number)
+    with atomic() as session:
+        found = session.scalars(
+            select(Order).where(*mine).order_by(Order.created_at.desc()).limit(MOST_LINKS)
+        ).all()
+        if not found:
+            return sign_in.UNKNOWN
+        others = select(func.count()).where(
+            OutboxMessage.kind == "order_links",
+            OutboxMessage.order_id.in_([one.id for one in found]),
+            OutboxMessage.created_at > now() - timedelta(hours=1),
+            OutboxMessage.id != message.id,
+        )
+        if (session.scalar(others) or 0) >= sign_in.MOST_AN_HOUR:
+            return sign_in.TOO_MANY
+        session.execute(
+            update(OutboxMessage)
+            .where(OutboxMessage.id == message.id)
+            .values(order_id=found[0].id)
+            .execution_options(synchronize_session=False)
+        )
+    listed = [
+        (orders.number(one), one.created_at, letters.origin() + links.path(one)) for one in found
+    ]
+    to = str(found[0].email)
+    return mail.send(letters.letter(message, to, "Your orders", "links", orders=listed))
+
+
+@outbox.handles("fresh_link")
+def send_fresh_link(message: OutboxMessage) -> outbox.Result:
+    """The older links of an order are dead: here is the new one, unless one is newer still."""
     with reading() as session:
         order = session.scalars(select(Order).where(Order.id == message.order_id)).one()
-        found = session.scalars(
-            select(Order)
-            .where(func.lower(Order.email) == (order.email or "").lower())
-            .order_by(Order.created_at.desc())
-            .limit(MOST_LINKS)
-        ).all()
-    origin = current_app.extensions["settings"].public_origin
-    listed = [(orders.number(one), one.created_at, origin + links.path(one)) for one in found]
-    mail_ = addressed(message, order.email, "Your orders")
-    mail_.set_content(render_template("email/links.txt", orders=listed, shop=shop.IDENTITY))
-    return mail.send(mail_)
+    if order.email is None:
+        return FORGOTTEN
+    if message.key != f"{order.id}:{order.link_version}":
+        return {"not_sent": "a newer link has replaced it"}
+    number = orders.number(order)
+    about = {"number": number, "link": letters.origin() + links.path(order)}
+    subject = f"A fresh link to order {number}"
+    return mail.send(letters.letter(message, order.email, subject, "fresh_link", **about))
 
 
 @outbox.handles("receipt_again")
@@ -84,6 +106,8 @@ def send(message: OutboxMessage) -> outbox.Result:
     """Write and send the receipt of ``message.order_id``; notes which payments it tells of, for
     what is paid later has a receipt of its own."""
     with reading() as session:
+        if not session.scalar(select(Order.email).where(Order.id == message.order_id)):
+            return FORGOTTEN
         told = session.scalars(
             select(Payment.payment_intent).where(
                 Payment.attempt_id == message.order_id, Payment.role == "settles"
@@ -98,7 +122,6 @@ def compose(message: OutboxMessage) -> EmailMessage:
         order = session.scalars(select(Order).where(Order.id == message.order_id)).one()
         items = list(order.items)
     case = orders.dossier(order.id)
-    settings = current_app.extensions["settings"]
     about = {
         "order": order,
         "items": items,
@@ -107,10 +130,12 @@ def compose(message: OutboxMessage) -> EmailMessage:
         "plans": plan_pages.of(case) if case else [],
         "number": orders.number(order),
         "money": lambda amount: display(amount, order.currency),
-        "link": settings.public_origin + links.path(order),
+        "link": letters.origin() + links.path(order),
         "shop": shop.IDENTITY,
     }
-    mail_ = addressed(message, order.email, f"Your receipt for order {about['number']}")
+    mail_ = letters.addressed(
+        message, str(order.email), f"Your receipt for order {about['number']}"
+    )
     mail_.set_content(render_template("email/receipt.txt", **about))
     mail_.add_alternative(render_template("email/receipt.html", **about), subtype="html")
     return mail_
@@ -118,16 +143,3 @@ def compose(message: OutboxMessage) -> EmailMessage:
 
 def _called(number: str | None) -> str:
     return f"order {number}" if number else "your order"
-
-
-def addressed(message: OutboxMessage, email: str | None, subject: str) -> EmailMessage:
-    """An empty message to somebody, with a Message-ID that never changes."""
-    settings = current_app.extensions["settings"]
-    host = urlsplit(settings.public_origin).hostname
-    mail_ = EmailMessage()
-    mail_["Subject"] = subject
-    mail_["From"] = settings.mail_from
-    mail_["To"] = email
-    mail_["Date"] = format_datetime(message.created_at)
-    mail_["Message-ID"] = f"<{message.kind}.{message.key.replace(':', '.')}@{host}>"
-    return mail_

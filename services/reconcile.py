@@ -23,7 +23,17 @@ from domain.facts import LIVE, News
 from extensions import HungJob, atomic, reading, retrying
 from gateway import current_gateway
 from models import CheckoutAttempt, Order, Payment, StripeLeg
-from services import disputes, inbox, leases, outbox, settings, settle, snapshots, subscriptions
+from services import (
+    disputes,
+    inbox,
+    leases,
+    outbox,
+    settings,
+    settle,
+    sign_in,
+    snapshots,
+    subscriptions,
+)
 from services.causes import EXPIRY, SYNC, Cause
 from services.check import BEGINNING
 from services.exceptions import heal, open_exception
@@ -349,3 +359,4 @@ def _tidy() -> None:
     """Forget people, and then the attempts themselves, when their time is over (rule R10)."""
     snapshots.purge()
     snapshots.bury()
+    sign_in.tidy()

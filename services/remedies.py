@@ -35,7 +35,6 @@ from services import (
     rebuild,
     reconcile,
     refunds,
-    stock,
 )
 from services.causes import Cause
 from services.desk import Desk, SnapshotMissing
@@ -57,6 +56,7 @@ OFFERS: dict[str, tuple[str, ...]] = {
     "missing_at_stripe": ("look",),
     "dispute": ("look",),
     "subscription_refused": ("look",),
+    "bill_differs": ("look",),
     "dead_event": ("replay", "rehearse"),
     "dead_effect": ("replay",),
 }
@@ -247,7 +247,7 @@ def _accept(exception_id: int, actor: str) -> None:
         auth.note_in(session, actor, "accepted late payment", attempt.id, said)
         session.flush()
         exceptions.heal(attempt.id)
-        stock.carry_out(desk.stock_moves)  # the hot rows come last: they are locked shortest
+        desk.carry_out()
 
 
 def _must_be_there(attempt: CheckoutAttempt) -> None:

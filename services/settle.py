@@ -21,7 +21,7 @@ from domain.transitions import PaymentStatus, Status
 from extensions import atomic, db, enqueue_after_commit, reading, retrying, wait_for_others
 from gateway import current_gateway
 from models import StripeEvent, StripeLeg
-from services import attempts, disputes, legs, plan_rows, rebuild, refunds, stock
+from services import attempts, disputes, legs, plan_rows, rebuild, refunds, snapshots
 from services.causes import EXPIRY, Cause
 from services.desk import Desk, SnapshotMissing
 from services.exceptions import heal
@@ -210,12 +210,14 @@ def _apply(
             desk.conclude(verbose=news is not None)
         if news:
             _mark_applied(news, attempt_id)
+            if attempt.erased_at:
+                snapshots.empty_event(news.event_id)
         session.flush()
         if desk.changed and desk.may_heal:
             heal(attempt_id, desk.new_payments)
         if desk.new_payments:
             _take_up_again(desk.new_payments)
-        stock.carry_out(desk.stock_moves)  # the hot rows come last: they are locked shortest
+        desk.carry_out()
         return Settled(
             Status(attempt.status), desk.payment_status(), attempt.state, changed=desk.changed
         )

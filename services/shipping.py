@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from flask import current_app, render_template
 from sqlalchemy import select
 
 from domain.clock import now
@@ -29,13 +28,12 @@ from services import (
     attempts,
     disputes,
     history,
+    letters,
     links,
     mail,
     orders,
     outbox,
-    receipts,
     refunds,
-    shop,
 )
 from services.causes import Cause
 
@@ -262,13 +260,11 @@ def tell(message: OutboxMessage) -> outbox.Result:
     if not order.email:
         return {"not_sent": "the order has no address"}
     number = orders.number(order)
-    mail_ = receipts.addressed(message, order.email, f"Order {number} is on its way")
     about = {
         "number": number,
         "parcel": parcel,
         "is_last": message.payload["is_last"],
-        "link": current_app.extensions["settings"].public_origin + links.path(order),
-        "shop": shop.IDENTITY,
+        "link": letters.origin() + links.path(order),
     }
-    mail_.set_content(render_template("email/shipped.txt", **about))
-    return mail.send(mail_)
+    subject = f"Order {number} is on its way"
+    return mail.send(letters.letter(message, order.email, subject, "shipped", **about))

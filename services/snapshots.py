@@ -6,18 +6,28 @@ every process sees it. Redis keeps none of it: a cache may be evicted or flushed
 
 from __future__ import annotations
 
+import json
+import re
 import uuid
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import delete as delete_rows
-from sqlalchemy import select, update
+from sqlalchemy import or_, select, update
 
 from domain.clock import now
 from domain.facts import LIVE, LegState
 from extensions import atomic, db, reading, retrying
-from models import CheckoutAttempt, Order, OrderEvent, Payment, StripeLeg, Subscription
+from models import (
+    CheckoutAttempt,
+    Order,
+    OrderEvent,
+    Payment,
+    StripeEvent,
+    StripeLeg,
+    Subscription,
+)
 from services import leases
 from services.plan_rows import ENDED
 
@@ -85,6 +95,50 @@ def purge() -> int:
         ).all()
         _forget(over)
     return len(over)
+
+
+def emptied(payload: str) -> str:
+    """An event without what it says of the person."""
+    event = json.loads(payload)
+    kept = {name: event[name] for name in ("id", "type", "created") if name in event}
+    return json.dumps({**kept, "erased": True})
+
+
+def empty_event(event_id: str | None) -> None:
+    """Stripe tells of somebody who was erased: keep that it did, in the caller's transaction."""
+    payload = db.session.scalar(select(StripeEvent.payload).where(StripeEvent.id == event_id))
+    if payload:
+        db.session.execute(
+            update(StripeEvent)
+            .where(StripeEvent.id == event_id)
+            .values(payload=emptied(payload))
+            .execution_options(synchronize_session=False)
+        )
+
+
+def empty_if_erased(event_id: str) -> None:
+    """The same for an event that is nobody's business, if it names somebody who was erased."""
+    payload = db.session.scalar(select(StripeEvent.payload).where(StripeEvent.id == event_id))
+    named = set(_NAMES.findall(payload or ""))
+    if not named:
+        return
+    paid = select(Payment.attempt_id).where(
+        Payment.payment_intent.in_(named) | Payment.charge_id.in_(named)
+    )
+    legs = select(StripeLeg.attempt_id).where(
+        StripeLeg.payment_intent.in_(named) | StripeLeg.stripe_id.in_(named)
+    )
+    mine = or_(*(CheckoutAttempt.id.in_(some) for some in (named, paid, legs)))
+    if db.session.scalar(
+        select(CheckoutAttempt.id).where(mine, CheckoutAttempt.erased_at.is_not(None)).limit(1)
+    ):
+        empty_event(event_id)
+
+
+# An attempt's id, and those of Stripe's that our rows know.
+_NAMES = re.compile(
+    r'"((?:cs_|pi_|seti_|in_|ch_|py_)[^"]{1,250}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"'
+)
 
 
 def _forget(attempts: Any) -> None:

@@ -78,6 +78,8 @@ class View:
     shipping: int = 0
     tax: int = 0
     discount: int = 0
+    code: str | None = None
+    tax_rates: list[dict[str, Any]] = field(default_factory=list)
     delivery_label: str | None = None
     address: list[str] | None = None
     steps: list[Step] = field(default_factory=list)
@@ -94,6 +96,7 @@ class View:
     retry_url: str | None = None
     pay_url: str | None = None
     share_url: str | None = None
+    invoice_url: str | None = None
     reason: str | None = None
     stopped: bool = False
     plans: list[PlanView] = field(default_factory=list)
@@ -188,8 +191,10 @@ def describe(
         lines=case.items or lines_of(attempt),
         subtotal=source.subtotal,
         shipping=source.shipping,
-        tax=order.tax if order else 0,
-        discount=order.discount if order else 0,
+        tax=source.tax,
+        discount=source.discount,
+        code=source.code,
+        tax_rates=source.tax_rates or [],
         delivery_label=delivery.get("label"),
         address=_address_lines(case),
         pay_url=_pay_url(case) if state == "owed" else None,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from datetime import datetime
 
-from flask import current_app, render_template
 from sqlalchemy import select
 
 from domain.facts import LegState
@@ -22,7 +21,7 @@ from models import (
     StripeLeg,
     Subscription,
 )
-from services import legs, links, mail, orders, outbox, plan_rows, receipts, settle, shop
+from services import legs, letters, links, mail, orders, outbox, plan_rows, settle
 from services.causes import Cause
 
 CAUSE = Cause("subscription")
@@ -171,13 +170,10 @@ def _send(message: OutboxMessage, subject: str, template: str, **about: object) 
     email = order.email if order else attempt and attempt.email
     if not email:
         return {"not_sent": "the person is forgotten"}
-    mail_ = receipts.addressed(message, email, subject)
-    origin = current_app.extensions["settings"].public_origin
-    link = origin + (links.path(order) if order else f"/orders/{message.order_id}")
+    link = letters.origin() + (links.path(order) if order else f"/orders/{message.order_id}")
     number = orders.number(order) if order else None
-    about |= {"number": number, "link": link, "shop": shop.IDENTITY}
-    mail_.set_content(render_template(f"email/{template}.txt", **about))
-    return mail.send(mail_)
+    about |= {"number": number, "link": link}
+    return mail.send(letters.letter(message, email, subject, template, **about))
 
 
 def _day(moment: datetime | None) -> str | None:

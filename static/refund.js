@@ -2,14 +2,15 @@
 (() => {
   const form = document.getElementById("refund-form");
   if (!form) return;
-  const { left, sign, zero } = form.dataset;
+  const { left, sign, zero, step } = form.dataset;
   const amount = form.elements.amount;
   const sum = document.getElementById("refund-sum");
   const places = (zero.split(".")[1] ?? "").length;
   let overtyped = amount.value !== "";
-  const ticked = () => [...form.querySelectorAll("[data-unit]:checked")].reduce((all, box) => {
-    const units = form.elements[`units-${box.value}`];
-    return all + box.dataset.unit * (box.name === "line" && units ? units.value : 1);
+  const ticked = () => [...form.querySelectorAll("[data-paid]:checked")].reduce((all, box) => {
+    const units = box.name === "line" ? form.elements[`units-${box.value}`]?.value ?? 1 : 1;
+    const { paid, of } = box.dataset;
+    return all + (units >= +of ? +paid : Math.floor(Math.floor(paid * units / of) / step) * step);
   }, 0);
   const show = () => {
     if (!overtyped) {

@@ -115,6 +115,7 @@ class Cast:
         self.stage.enter("weather", self._blow)
         self.stage.enter("admin", self._administer)
         self.stage.enter("admin", self._switch_off)
+        self.stage.enter("dashboard", self._revoke)
         if self.is_mixed:
             self.stage.enter("admin", self._roll_out)
         self.world.wire.on_news = self.stir
@@ -214,6 +215,19 @@ class Cast:
             if self.is_storming:
                 self.deeds["rollouts"] += 1
                 self._choose("admin", **rollout(self.rng))
+
+    def _revoke(self) -> None:
+        """In Stripe's dashboard codes are ended, and begun again, while shoppers hold them."""
+        codes = self.world.sandbox.store.objects["promotion_code"]
+        while self.is_storming:
+            self.stage.pause(self.rng.uniform(60, 500))
+            if not self.is_storming:
+                return
+            code = self.rng.choice(list(codes.values()))
+            self.world.sandbox.turn(code, active=not code["active"])
+            self.deeds["codes revoked"] += not code["active"]
+            self.stage.tell(f"turns {code['code']} {'on' if code['active'] else 'off'}")
+            self.stir()
 
     def _switch_off(self) -> None:
         """For a diagnosis, the reconciler or the look-up on return rest for some minutes. Another

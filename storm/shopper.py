@@ -8,7 +8,15 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from domain.errors import EmptyCart, OutOfStock, PlansDoNotMix, ShopError, StripeError
+from domain.errors import (
+    CodeRefused,
+    EmptyCart,
+    NoTaxOnPlans,
+    OutOfStock,
+    PlansDoNotMix,
+    ShopError,
+    StripeError,
+)
 from services import cart, checkout, orders, status_page, subscriptions
 from services.causes import SHOPPER
 from services.checkout import PayPage
@@ -21,6 +29,7 @@ if TYPE_CHECKING:
 
 GOOD, DECLINED, ASKS = "4242424242424242", "4000000000000002", "4000002500003155"
 ALWAYS_ASKS, CANNOT_BE_CHARGED = "4000002760003184", "4000000000000341"
+CODES_TYPED = (None, None, None, None, "TENTH", "fiver", "TWICE", "FREE", "DOLLARS", "NONE-SUCH")
 WAYS_TO_PAY = ("hosted", "hosted", "embedded", "elements", "elements", "elements")
 STRANGER = "a stranger"
 
@@ -36,6 +45,7 @@ class Shopper:
         self.address = checkout.Address("1 Quay", "Galway", "H91", "IE")
         self.delivery = "standard"
         self.way = "hosted"  # to pay, as the services call it
+        self.code: str | None = None  # a discount code
 
     def play(self) -> None:
         for _ in range(self.checkouts):
@@ -56,7 +66,10 @@ class Shopper:
     def fill_basket(self) -> None:
         """With things bought once, with what recurs, or with both."""
         self.way = self.rng.choice(WAYS_TO_PAY)
+        self.code = self.rng.choice(CODES_TYPED)
         kind = self.rng.choice(("once", "once", "once", "plan", "plan", "both", "both", "both"))
+        if self.world.tax and self.rng.random() < 0.9:
+            kind = "once"
         if self.rng.random() < 0.08:
             self.delivery = "pickup"
             self.put(GIFT[0], 1)
@@ -91,8 +104,10 @@ class Shopper:
         self.cast.books.removed((self.id, sku), answer, on_a_page[0][0])
 
     def start(self) -> PayPage:
-        page = checkout.start(self.id, self.contact, self.address, self.delivery, self.way)
+        code = self.code
+        page = checkout.start(self.id, self.contact, self.address, self.delivery, self.way, code)
         self.cast.orders.append(page.attempt_id)
+        self.cast.deeds["codes used"] += code is not None
         self.stage.tell(f"has order {page.attempt_id} to pay in {id_of(page)}")
         return page
 
@@ -116,6 +131,12 @@ class Shopper:
                 self.take_out(answer.refusal.sku)
             elif isinstance(answer.refusal, PlansDoNotMix):
                 self.take_out(self.rng.choice([sku for sku in PLANS if sku in self.basket()]))
+            elif isinstance(answer.refusal, NoTaxOnPlans):
+                for sku in [sku for sku in self.basket() if sku in PLANS]:
+                    self.take_out(sku)
+            elif isinstance(answer.refusal, CodeRefused):
+                self.cast.deeds["codes refused"] += 1
+                self.code = None
             elif self.gives_up(answer.refusal):
                 break
             self.think(30)

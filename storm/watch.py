@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sandbox import Sandbox, billing
+from sandbox.api import discounts
 
 PAID = ("payment_confirmed", "awaiting_shipment", "shipped", "delivered")
 LIVE = "('creating', 'open', 'processing')"
@@ -175,6 +176,11 @@ class WatchedStripe(Sandbox):
         if known["object"] == "checkout.session":
             self.watch_expiry(known)
         return id
+
+    def turn(self, code: Page, *, active: bool) -> None:
+        """Somebody ends a promotion code in the dashboard, or begins it again."""
+        with self.lock:
+            discounts.update_code(self, {"active": active}, code["id"])
 
     def page(self, id: str) -> Page:
         found: Page = self.store.objects[KINDS[id.partition("_")[0]]][id]

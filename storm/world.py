@@ -10,6 +10,7 @@ import uuid
 import warnings
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -23,6 +24,7 @@ from domain import clock as shop_clock
 from domain.strategies import STRATEGIES
 from extensions import db, doorbell
 from gateway.facts import FOLLOWED_TYPES
+from sandbox.api import discounts
 from services import catalogue, reconcile, settings
 from storm.bell import Bell
 from storm.stage import Clock, Stage
@@ -47,6 +49,16 @@ PLANS: dict[str, tuple[int, dict[str, Any]]] = {
 }
 ON_SALE = (*SHELF, GIFT, *((sku, units) for sku, (units, _) in PLANS.items()))
 
+# Discount codes at Stripe: the last may be used twice only.
+CODES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "TENTH": ({"percent_off": 10.0}, {}),
+    "FIVER": ({"amount_off": 500, "currency": "eur"}, {}),
+    "DOLLARS": ({"amount_off": 500, "currency": "usd"}, {}),
+    "FREE": ({"percent_off": 100.0}, {}),
+    "TWICE": ({"percent_off": 33.3}, {"max_redemptions": 2}),
+}
+TAXED_EVERY = 4  # so many seeds Stripe finds out the tax; then nothing that recurs is sold
+
 MIXED = "mixed"  # a rollout between two strategies, which an admin changes while it storms
 WAYS_TO_SELL = (*STRATEGIES, MIXED)
 
@@ -57,6 +69,7 @@ class World:
     def __init__(self) -> None:
         self.wire = Wire()
         self.app = create_app(_settings(), transport=self.wire)
+        self._plain_settings: Settings = self.app.extensions["settings"]
         self.stumbles: list[str] = []  # errors that nobody expected, as the shop logged them
         self._template = self._prepared()
         self._hook_commits()
@@ -73,6 +86,8 @@ class World:
         self.bell = Bell(self.stage)
         self.stumbles.clear()
         self.restarts.clear()
+        self.tax = _tax(seed)
+        self.app.extensions["settings"] = replace(self._plain_settings, **self.tax)
         self.wire.stage, self.wire.sandbox = self.stage, self.sandbox
         self.wire.on_news = lambda: None
         with ExitStack() as stack:
@@ -212,10 +227,22 @@ def _sandbox(seed: int, stage: Stage) -> WatchedStripe:
         deliver=False,
         public_url="http://stripe.test",
     )
+    for code, (coupon, limits) in CODES.items():
+        made = discounts.create_coupon(box, {"duration": "once", **coupon})
+        promotion = {"type": "coupon", "coupon": made["id"]}
+        discounts.create_code(box, {"code": code, "promotion": promotion, **limits})
     if seed % ALL_TYPES_EVERY:  # most shops ask for what they follow, some for everything
         for endpoint in box.store.objects["webhook_endpoint"].values():
             endpoint["enabled_events"] = list(FOLLOWED_TYPES)
     return box
+
+
+def _tax(seed: int) -> dict[str, Any]:
+    """Settings of this seed's shop: on top of the prices in some, in them in others."""
+    if seed % TAXED_EVERY != TAXED_EVERY - 1:
+        return {}
+    behavior = "exclusive" if seed % (2 * TAXED_EVERY) < TAXED_EVERY else "inclusive"
+    return {"tax": "stripe", "tax_behavior": behavior}
 
 
 def rollout(rng: Random) -> dict[str, Any]:

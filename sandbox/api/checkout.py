@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .. import methods, sessions, setups
 from ..errors import ApiError, bad_parameter, missing, not_yet
 from ..shapes import checkout
-from . import amounts, catalogue, reading, subscriptions
+from . import amounts, catalogue, discounts, reading, subscriptions, taxes
 
 if TYPE_CHECKING:
     from ..box import Sandbox
@@ -65,7 +65,7 @@ def create(box: Sandbox, params: Obj) -> Obj:
         session |= {"amount_subtotal": None, "amount_total": None, "total_details": None}
         session["payment_status"] = "no_payment_required"
     else:
-        _total(session, items, rates)
+        _total(box, session, items, rates, params)
     if session["amount_total"]:
         amounts.check_minimum(session["amount_total"], currency, "line_items")
     _offer_methods(session, params)
@@ -108,7 +108,7 @@ def _check(params: Obj) -> None:
     for name in params.get("subscription_data", {}):
         if name not in SUBSCRIPTION_DATA:
             raise not_yet(f"subscription_data with {name}", f"subscription_data[{name}]")
-    for name in ("discounts", "optional_items", "custom_fields", "custom_text"):
+    for name in ("optional_items", "custom_fields", "custom_text"):
         if name in params:
             raise not_yet(f"Checkout Sessions with {name}", name)
     ui_mode = params.get("ui_mode", "hosted_page")
@@ -276,8 +276,9 @@ def _offer_shipping(box: Sandbox, session: Obj, options: list[Obj]) -> list[Obj]
     return rates
 
 
-def _total(session: Obj, items: list[Obj], rates: list[Obj]) -> None:
-    """The first shipping option counts until the buyer picks another."""
+def _total(box: Sandbox, session: Obj, items: list[Obj], rates: list[Obj], params: Obj) -> None:
+    """The first shipping option counts until the buyer picks another. A coupon takes its part off
+    the lines, and tax is found out after that."""
     subtotal = sum(item["amount_total"] for item in items)
     shipping = rates[0]["fixed_amount"]["amount"] if rates else 0
     if rates:
@@ -288,8 +289,15 @@ def _total(session: Obj, items: list[Obj], rates: list[Obj]) -> None:
             "shipping_rate": rates[0]["id"],
         }
     session["amount_subtotal"] = subtotal
-    session["amount_total"] = subtotal + shipping
     session["total_details"]["amount_shipping"] = shipping
+    taken_off = discounts.check(box, params, session, subtotal)
+    if taken_off:
+        discounts.apply(session, *taken_off, items)
+    place = taxes.check(box, params, [item["price"] for item in items], rates)
+    if place:
+        taxes.apply(box, session, place, items, rates[0] if rates else None)
+    cost = session["shipping_cost"] or {"amount_total": 0}
+    session["amount_total"] = sum(item["amount_total"] for item in items) + cost["amount_total"]
 
 
 def _offer_methods(session: Obj, params: Obj) -> None:

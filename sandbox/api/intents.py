@@ -42,6 +42,10 @@ def create(box: Sandbox, params: Obj) -> Obj:
         raise missing("payment_method")
     method = _method(box, params, params["currency"], params.get("customer"))
     intent = payments.new_intent(box, params, return_url=params.get("return_url"))
+    calculation = _tax_calculation(params)
+    if calculation is not None:
+        reading.find(box, "tax.calculation", calculation, "hooks[inputs][tax][calculation]")
+        intent["hooks"] = {"inputs": {"tax": {"calculation": calculation}}}
     _offer_methods(intent, params)
     if method is not None:
         _choose(box, intent, method)
@@ -54,6 +58,12 @@ def _check_supported(params: Obj) -> None:
     for name in ("payment_method_data", "confirmation_token", "transfer_data", "on_behalf_of"):
         if name in params:
             raise not_yet(f"PaymentIntents with {name}", name)
+
+
+def _tax_calculation(params: Obj) -> str | None:
+    """The tax calculation that was made for what is paid."""
+    given: Obj = (params.get("hooks") or {}).get("inputs") or {}
+    return (given.get("tax") or {}).get("calculation")
 
 
 def _offer_methods(intent: Obj, params: Obj) -> None:

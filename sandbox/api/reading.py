@@ -18,9 +18,9 @@ DEPTH = 4
 # Fields that hold an id and may be asked for as the object itself.
 EXPANDABLE = frozenset(
     "balance_transaction charge customer default_payment_method default_price "
-    "failure_balance_transaction invoice latest_charge latest_invoice payment_intent "
-    "payment_method pending_setup_intent price product setup_intent shipping_rate source "
-    "subscription".split()
+    "coupon failure_balance_transaction invoice latest_charge latest_invoice payment_intent "
+    "payment_method pending_setup_intent price product promotion_code setup_intent shipping_rate "
+    "source subscription".split()
 )
 
 
@@ -151,10 +151,12 @@ def _expand(box: Sandbox, node: Any, steps: list[str], path: str) -> Any:
         return _expand(box, node, steps, path)
     head, *rest = steps
     value = node.get(head) if isinstance(node, dict) else None
+    if head == "total_details" and rest == ["breakdown"] and isinstance(value, dict):
+        return {**node, head: {**value, "breakdown": _breakdown(box, node)}}
     if isinstance(node, dict) and head in _included(node):
         value = value or _included(node)[head](box, node)
     elif head in EXPANDABLE and isinstance(node, dict) and head in node:
-        value = _lookup(box, value) if isinstance(value, str) else value
+        value = _lookup(box, value, head) if isinstance(value, str) else value
     elif rest and head in node and value is None:
         return node  # there is nothing in it to expand, which is no error
     elif not (rest and isinstance(value, dict | list)):
@@ -162,8 +164,9 @@ def _expand(box: Sandbox, node: Any, steps: list[str], path: str) -> Any:
     return {**node, head: _expand(box, value, rest, path)}
 
 
-def _lookup(box: Sandbox, id: str) -> Any:
-    kind = KIND_OF_PREFIX.get(id.partition("_")[0], "")
+def _lookup(box: Sandbox, id: str, field: str = "") -> Any:
+    """The object of an id; what kind it is its prefix says, or the field that it is in."""
+    kind = KIND_OF_PREFIX.get(id.partition("_")[0], field)
     obj = box.store.objects[kind].get(id) if kind else None
     return id if obj is None else box.view(obj)
 
@@ -176,6 +179,21 @@ def _included(node: Obj) -> dict[str, Callable[[Sandbox, Obj], Obj | None]]:
 def line_items(box: Sandbox, session: Obj) -> Obj:
     items = box.store.aside[session["id"]]["items"]
     return slice_list(box, items, {}, f"/v1/checkout/sessions/{session['id']}/line_items")
+
+
+def _calculated_lines(box: Sandbox, made: Obj) -> Obj:
+    items = box.store.aside[made["id"]]["items"]
+    return slice_list(box, items, {"limit": 100}, f"/v1/tax/calculations/{made['id']}/line_items")
+
+
+def _breakdown(box: Sandbox, session: Obj) -> Obj:
+    """What a session's discount and taxes are made of."""
+    off = session["total_details"]["amount_discount"]
+    taken = {"id": f"di_{session['id'][-14:]}", "object": "discount"}
+    return {
+        "discounts": [{"amount": off, "discount": taken}] if session["discounts"] else [],
+        "taxes": box.store.aside[session["id"]].get("taxes", []),
+    }
 
 
 def _refunds(box: Sandbox, charge: Obj) -> Obj:
@@ -199,5 +217,6 @@ def _confirmation_secret(box: Sandbox, invoice: Obj) -> Obj | None:
 INCLUDED: dict[str, dict[str, Callable[[Sandbox, Obj], Obj | None]]] = {
     "checkout.session": {"line_items": line_items},
     "charge": {"refunds": _refunds},
+    "tax.calculation": {"line_items": _calculated_lines},
     "invoice": {"payments": _payments, "confirmation_secret": _confirmation_secret},
 }

@@ -12,6 +12,7 @@ from . import (
     charges,
     checkout,
     customers,
+    discounts,
     intents,
     invoices,
     news,
@@ -19,6 +20,7 @@ from . import (
     refunds,
     setup_intents,
     subscriptions,
+    taxes,
 )
 
 Handler = Callable[..., Any]
@@ -34,6 +36,8 @@ TABLE: dict[str, Handler] = {
     **refunds.ROUTES,
     **customers.ROUTES,
     **catalogue.ROUTES,
+    **discounts.ROUTES,
+    **taxes.ROUTES,
     **news.ROUTES,
 }
 

@@ -13,7 +13,9 @@ API_VERSION = "2026-10-28.endive"
 @cache
 def load() -> dict[str, Any]:
     """Return the contract: ``requests`` by endpoint, ``events`` by type, ``$defs`` by name."""
-    contract: dict[str, Any] = json.loads(
-        Path(__file__).with_name("stripe-contract.json").read_text()
-    )
+    here = Path(__file__)
+    contract: dict[str, Any] = json.loads(here.with_name("stripe-contract.json").read_text())
+    tax = json.loads(here.with_name("tax-contract.json").read_text())
+    for part in ("$defs", "requests"):
+        contract[part] |= tax[part]
     return contract

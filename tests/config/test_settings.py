@@ -46,6 +46,12 @@ PUBLIC_SURFACE = [
     "LISTENERS",
     "WEBHOOK_TARGETS",
     "WEBHOOK_SIGNING_SECRET",
+    "TAX",
+    "TAX_BEHAVIOR",
+    "LEGAL_NAME",
+    "LEGAL_ADDRESS",
+    "LEGAL_VAT_ID",
+    "LEGAL_REGISTRATION",
 ]
 PLATFORM = {"DYNO", "FLASK_DEBUG"}  # read to refuse, not set by a shop
 NEEDED = {
@@ -521,3 +527,15 @@ def test_settings_are_read_without_the_web_framework():
     }
 
     assert imported <= sys.stdlib_module_names | {"domain"}
+
+
+def test_the_shops_legal_data_are_lines_that_can_be_printed() -> None:
+    settings = Settings.from_env(
+        production(LEGAL_ADDRESS=" Long Street 1 | 12047 Berlin || Germany", TAX="stripe")
+    )
+    assert settings.legal_address == ("Long Street 1", "12047 Berlin", "Germany")
+    assert (settings.tax, settings.tax_behavior) == ("stripe", "inclusive")
+    for wrong in ("x" * 301, "a\x00b", "two\nlines"):
+        with pytest.raises(SettingsError) as refused:
+            Settings.from_env(production(LEGAL_NAME=wrong))
+        assert names(refused.value) == ["LEGAL_NAME"]

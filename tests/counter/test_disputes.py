@@ -173,7 +173,7 @@ def test_early_news_and_its_payment_at_the_same_moment(
         written.wait(timeout=2)
         return real_closing(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(settle.stock, "carry_out", hold_the_transaction)
+    monkeypatch.setattr(stock, "carry_out", hold_the_transaction)
     monkeypatch.setattr(inbox, "_closing", after_the_payment)
     if not guarded:
         monkeypatch.setattr(inbox, "wait_for_others", lambda name: None)

@@ -21,11 +21,10 @@ from services import (
     attempts,
     dispute_pages,
     disputes,
+    erasure,
     inbox,
     orders,
-    people,
     refunds,
-    settle,
     shipping,
     stock,
 )
@@ -340,7 +339,7 @@ def test_a_dispute_that_comes_while_ship_is_pressed(
         written.set()
         decided.wait(timeout=2)
 
-    monkeypatch.setattr(settle.stock, "carry_out", hold_the_transaction)
+    monkeypatch.setattr(stock, "carry_out", hold_the_transaction)
     if not guarded:
         unlocked = select(CheckoutAttempt).where(CheckoutAttempt.id == bought.order_id)
         unguarded = SimpleNamespace(
@@ -584,7 +583,7 @@ def test_what_is_missing_is_called_missing_and_nothing_is_made_up(shop: Shop) ->
 
 def test_the_evidence_of_a_forgotten_person_names_nobody(shop: Shop) -> None:
     order_id = a_disputed_order(shop)
-    people.erase("maya@example.com")
+    erasure.erase("maya@example.com")
 
     shown = words(evidence(signed_in(shop), order_id))
 

@@ -86,7 +86,7 @@ def test_each_kind_is_a_sentence_with_its_money_and_its_best_actions(
     assert "since" in text and "Mark as seen to" in text
     row = the_only_one(sqlite_shop, type_)
     assert f'action="{LIST}/{row.id}/notes"' in page.text
-    for_people = {"owner_mismatch", "subscription_refused"}
+    for_people = {"owner_mismatch", "subscription_refused", "bill_differs"}
     assert set(exceptions._CURES) | set(exceptions.DEAD) | for_people == set(remedies.OFFERS)
 
 

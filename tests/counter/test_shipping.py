@@ -46,7 +46,9 @@ def deliver(shop: Shop, order: Checkout, **more: Any) -> None:
 def text_of(mail: OutboxMessage) -> str:
     assert mail.result is not None
     parsed = message_from_string(mail.result["source"], policy=policy.default)
-    return str(parsed.get_content())
+    body = parsed.get_body(("plain",))
+    assert body
+    return str(body.get_content())
 
 
 STEPS = {"pack": pack, "ship": ship, "deliver": deliver}

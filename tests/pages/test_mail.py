@@ -28,7 +28,8 @@ def bought(sqlite_shop: Shop) -> Checkout:
 
 def mails(shop: Shop, kind: str) -> list[EmailMessage]:
     rows = shop.rows(OutboxMessage, OutboxMessage.kind == kind)
-    return [email.message_from_string(row.result["source"], policy=policy.default) for row in rows]
+    sources = [row.result["source"] for row in rows if "source" in (row.result or {})]
+    return [email.message_from_string(source, policy=policy.default) for source in sources]
 
 
 def text_of(mail: EmailMessage, form: str) -> str:

@@ -8,7 +8,9 @@ import pytest
 from sqlalchemy import text
 
 from extensions import db, reading
-from services import links, people, reconcile
+from models import AuditEntry
+from services import erasure, links, people, reconcile
+from tests.pages.conftest import signed_in
 from tests.shop import MUG, Shop
 
 
@@ -57,7 +59,7 @@ def test_a_person_is_forgotten_and_every_cent_stays(shop: Shop) -> None:
     reconcile.sync()
     before = len(shop.payments())
 
-    done = people.erase("MAYA@example.com")
+    done = erasure.erase("MAYA@example.com")
 
     assert (done.orders, done.still_open) == (2, 0)
     left = _everything(shop).lower()
@@ -70,7 +72,7 @@ def test_a_person_is_forgotten_and_every_cent_stays(shop: Shop) -> None:
     kept = shop.order(theirs.order_id)
     assert kept is not None
     assert kept.email == "somebody@example.com"
-    assert people.erase("maya@example.com").orders == 0
+    assert erasure.erase("maya@example.com").orders == 0
     assert shop.proves()
 
 
@@ -82,7 +84,7 @@ def test_links_in_old_mails_open_nothing_after_that(shop: Shop) -> None:
     path = links.path(shop.the_order())
     assert shop.shopper().get(path).status_code == 200
 
-    people.erase("maya@example.com")
+    erasure.erase("maya@example.com")
 
     assert shop.shopper().get(path).status_code == 404
 
@@ -90,13 +92,13 @@ def test_links_in_old_mails_open_nothing_after_that(shop: Shop) -> None:
 @pytest.mark.accept("X22")
 def test_whoever_may_still_have_to_be_written_to_is_kept_until_then(shop: Shop) -> None:
     bought = shop.shopper().buy()
-    assert people.erase("maya@example.com").still_open == 1
+    assert erasure.erase("maya@example.com").still_open == 1
     assert shop.attempt(bought.order_id).email == "maya@example.com"
 
     bought.pay()
     shop.deliver_and_work()
 
-    assert people.erase("maya@example.com").still_open == 0
+    assert erasure.erase("maya@example.com").still_open == 0
     assert "maya@example.com" not in _everything(shop)
 
 
@@ -115,3 +117,27 @@ def test_the_commands_say_what_they_did(sqlite_shop: Shop) -> None:
     done = runner.invoke(args=["person", "erase", "maya@example.com"])
     assert done.exit_code == 0
     assert "1 orders" in done.output
+
+
+@pytest.mark.accept("X22")
+def test_the_counter_gives_out_and_erases_once_the_address_is_typed(sqlite_shop: Shop) -> None:
+    shop, admin = sqlite_shop, signed_in(sqlite_shop)
+    bought = shop.shopper().buy()
+    bought.pay()
+    shop.deliver_and_work()
+    page = f"/admin/orders/{bought.order_id}"
+
+    told = admin.get(f"{page}/person")
+    assert told.headers["Content-Disposition"] == "attachment; filename=person.jsonl"
+    kinds = {json.loads(line)["kind"] for line in told.text.splitlines()}
+    assert {"order", "payment", "mail"} <= kinds
+    wrong = admin.post(f"{page}/erasures", {"email": "ben@example.com"})
+    assert wrong.status_code == 409 and "maya@example.com" in admin.get(page).text
+
+    assert admin.post(f"{page}/erasures", {"email": " MAYA@example.com"}).status_code == 303
+
+    assert "1 orders and" in admin.get(page).text
+    assert "maya@example.com" not in _everything(shop)
+    assert admin.get(f"{page}/person").status_code == 404
+    (entry,) = shop.rows(AuditEntry, AuditEntry.action == "erased a person")
+    assert entry.actor == "ada@example.com"

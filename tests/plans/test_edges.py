@@ -18,7 +18,7 @@ from gateway import doors
 from gateway.doors import Doors
 from models import Dispute, OrderItem, OutboxMessage, Payment, Product, StockMovement, Subscription
 from sandbox.errors import ApiError
-from services import catalogue, inbox, people, reconcile, refunds, settle, snapshots, subscriptions
+from services import catalogue, erasure, inbox, reconcile, refunds, settle, snapshots, subscriptions
 from services.causes import SHOPPER, SYNC
 from tests.plans.buying import (
     COFFEE,
@@ -425,7 +425,7 @@ def test_an_erased_person_cannot_be_found_again_at_stripe(page: OwnPage) -> None
     deliver(shop)
     sync(shop)
 
-    people.erase("maya@example.com")
+    erasure.erase("maya@example.com")
 
     assert shop.attempt(opened.order_id).stripe_customer is None
     assert [leg.url for leg in shop.legs(opened.order_id)] == [None, None]

@@ -11,6 +11,7 @@ from flask import Flask
 from app import create_app
 from services import links
 from tests.pages.conftest import signed_in
+from tests.people.letters import leads_to, letters
 from tests.shop import ORIGIN, Shop, Shopper, TestShops
 
 OLD, NEW = "o" * 40, "n" * 40
@@ -105,6 +106,40 @@ def test_an_order_link_opens_its_order_until_then(shop: Shop) -> None:
 
     assert opened_at(restarted(shop, NEW, OLD)) == 200
     assert opened_at(restarted(shop, NEW)) == 404
+
+
+@pytest.mark.accept("X24")
+def test_a_mailed_link_signs_in_until_then(shop: Shop) -> None:
+    shop.shopper().buy()
+    shop.shopper().post("/orders/sign-in-links", {"email": "maya@example.com"})
+    shop.work()
+    (mail,) = letters(shop, "sign_in")
+    link = leads_to(mail)
+
+    def opened_at(app: Flask) -> int:
+        return app.test_client().get(link, base_url=ORIGIN).status_code
+
+    assert opened_at(restarted(shop, NEW, OLD)) == 200
+    assert opened_at(restarted(shop, NEW)) == 404
+    stranger = Shopper(Shop(restarted(shop, NEW, OLD), shop.sandbox, shop.clock))
+    pressed = stranger.post("/orders/sign-in", {"token": link.partition("token=")[2]})
+    assert pressed.status_code == 303
+    assert "Sign out everywhere" in stranger.get("/orders").text
+
+
+@pytest.mark.accept("X24")
+def test_who_is_signed_in_by_mail_stays_so_until_then(shop: Shop) -> None:
+    shop.shopper().buy()
+    maya = shop.shopper()
+    maya.post("/orders/sign-in-links", {"email": "maya@example.com"})
+    shop.work()
+    (mail,) = letters(shop, "sign_in")
+    maya.post("/orders/sign-in", {"token": leads_to(mail).partition("token=")[2]})
+
+    later, too_late = restarted(shop, NEW, OLD), restarted(shop, NEW)
+
+    assert "Sign out everywhere" in goes_on(maya, later).get("/orders").text
+    assert "Sign out everywhere" not in goes_on(maya, too_late).get("/orders").text
 
 
 def test_what_is_made_after_the_change_needs_the_new_key_alone(shop: Shop) -> None:

@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 
 from app import create_app
 from models import OutboxMessage
-from services import announcements, inbox, outbox, outward, people, subscriptions
+from services import announcements, erasure, inbox, outbox, outward, subscriptions
 from services.causes import Cause
 from tests.counter.scenes import a_paid_order, ask
 from tests.counter.test_shipping import pack, ship
@@ -373,7 +373,7 @@ def test_what_still_waits_keeps_nobody_from_being_forgotten(lite: Shop, sink: Si
     a_paid_order(lite)
     lite.work()
 
-    assert people.erase("maya@example.com").still_open == 0
+    assert erasure.erase("maya@example.com").still_open == 0
     sink.answers = []
     lite.clock.forward(seconds=100)
     outbox.drain()
