@@ -26,17 +26,22 @@ KEYWORDS = {
     "pgettext": ((1, "c"), 2),
 }
 CODE = ("app.py", "blueprints", "domain", "gateway", "services")
-ENGLISH_ONLY = ("admin", "dev")  # folders of templates for those who run the shop
+# Templates for those who run the shop.
+ENGLISH_ONLY = ("admin", "dev")
+TO_THE_COUNTER = ("layouts/admin.html", "email/alert.txt")
 # Kinds of chips that shoppers meet; the other kinds stand at the counter.
 CHIPS = ("payment", "order", "confirmation", "plan", "refund")
 
 
 def shopper_templates() -> list[Path]:
     """Every template that a shopper or their mailbox gets to see."""
-    files = [path for path in (ROOT / "templates").rglob("*") if path.suffix in (".html", ".txt")]
-    counter = ROOT / "templates" / "layouts" / "admin.html"
+    templates = ROOT / "templates"
+    files = [path for path in templates.rglob("*") if path.suffix in (".html", ".txt")]
     return sorted(
-        path for path in files if path.parent.name not in ENGLISH_ONLY and path != counter
+        path
+        for path in files
+        if path.parent.name not in ENGLISH_ONLY
+        and str(path.relative_to(templates)) not in TO_THE_COUNTER
     )
 
 
