@@ -21,6 +21,7 @@ DOCS = (
     "deployment",
     "operations",
     "performance",
+    "reliability",
     "strategies",
     "subscriptions",
 )

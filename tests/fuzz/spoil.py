@@ -9,7 +9,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-TIMES = int(os.environ.get("FUZZ", "1"))  # FUZZ=50 make test PYTEST_ARGS=tests/fuzz
+TIMES = float(os.environ.get("FUZZ", "1"))  # FUZZ=50 make test PYTEST_ARGS=tests/fuzz
 
 DEEP: list[Any] = []
 for _ in range(200):

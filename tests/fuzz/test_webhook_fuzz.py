@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import stripe
+from structlog.testing import capture_logs
 
 from extensions import doorbell
 from models import StripeEvent
@@ -18,8 +19,8 @@ from services import inbox
 from tests.fuzz import spoil
 from tests.shop import SECRET, Shop
 
-BODIES = 20_000 * spoil.TIMES
-APPLIED = 1_500 * spoil.TIMES  # to apply one costs ten times as much as to store it
+BODIES = int(5_000 * spoil.TIMES)
+APPLIED = int(400 * spoil.TIMES)  # to apply one costs ten times as much as to store it
 LONGEST_S = 5.0  # for one of them, on a busy machine
 DOORS = ("/stripe/webhook", "/webhook", "/api/webhooks")
 
@@ -68,7 +69,7 @@ def signed(body: bytes, at: float) -> str:
         return "t=0,v1=00"
 
 
-@pytest.mark.timeout(300 * spoil.TIMES)
+@pytest.mark.timeout(300 * max(1, spoil.TIMES))
 @pytest.mark.fault("F12")
 def test_no_body_and_no_header_breaks_the_door(
     sqlite_shop: Shop, monkeypatch: pytest.MonkeyPatch
@@ -80,6 +81,17 @@ def test_no_body_and_no_header_breaks_the_door(
     monkeypatch.setattr(
         inbox, "note_refused", lambda about: None
     )  # a write each, and once a minute
+    with capture_logs():  # to write them takes as long as all the rest
+        statuses, accepted = knocked(shop, events, dice)
+
+    assert min(statuses[200], statuses[400]) > BODIES // 10
+    assert {row.id for row in shop.rows(StripeEvent)} == accepted
+
+
+def knocked(
+    shop: Shop, events: list[dict[str, Any]], dice: Random
+) -> tuple[Counter[int], set[str]]:
+    """What was answered how often, and the ids that were accepted."""
     statuses: Counter[int] = Counter()
     accepted: set[str] = set()
     for number in range(BODIES):
@@ -96,12 +108,10 @@ def test_no_body_and_no_header_breaks_the_door(
         statuses[status] += 1
         if status == 200:
             accepted.add(json.loads(body)["id"][:255])
-
-    assert min(statuses[200], statuses[400]) > BODIES // 10
-    assert {row.id for row in shop.rows(StripeEvent)} == accepted
+    return statuses, accepted
 
 
-@pytest.mark.timeout(300 * spoil.TIMES)
+@pytest.mark.timeout(300 * max(1, spoil.TIMES))
 @pytest.mark.fault("F10", "F31")
 def test_whatever_is_signed_is_applied_refused_or_dead_and_the_books_still_agree(
     sqlite_shop: Shop,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
 
 from storm.processes.bots import PRICES, Checkout
 from storm.processes.checker import OURS, Books, judge
+from storm.processes.house import ROOT
 from storm.processes.wires import Mail
 
 SKU = "MUG"
@@ -225,3 +228,15 @@ def test_what_is_under_way_is_pending_and_not_broken() -> None:
 
     assert len(verdict.pending) == 3
     assert not any(verdict.broken.values())
+
+
+def test_the_storm_of_processes_imports_nothing_of_the_shop() -> None:
+    script = (
+        "import sys; import storm.processes.__main__;"
+        "print(*{name.partition('.')[0] for name in sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+
+    theirs = {"app", "config", "domain", "extensions", "gateway", "models", "sandbox", "services"}
+    assert done.returncode == 0, done.stderr
+    assert not theirs & set(done.stdout.split())

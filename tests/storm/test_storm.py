@@ -22,6 +22,7 @@ CHECKOUTS = 15
 # Every fourth seed goes on for two days, every twelfth for six weeks, in which plans renew.
 SEEDS = {**dict.fromkeys(WAYS_TO_SELL, (4, 5, 8, 12, 20)), MIXED: range(3, 13)}
 WITHIN = 20  # seeds, a planted bug must show
+pytestmark = pytest.mark.timeout(600)  # twenty seeds take a minute on a machine that others share
 OUR_OWN_SLIPS = ("TypeError", "AttributeError", "NameError", "KeyError", "ImportError")
 
 
