@@ -23,6 +23,7 @@ from domain.strategies import STRATEGIES
 
 SECRET_KEY_LENGTH = 32  # 256 bits as bytes; a signature is no stronger than its key
 TTL_MINUTES = (31, 1440)  # Stripe accepts 30 min to 24 h; one minute is for the way there
+LONG_ENOUGH_TO_SHOW = 20  # of a secret whose last four characters tell which one it is
 LONGEST_PERIOD_S = 86_400  # a longer period than a day is a unit mistaken
 LONGEST_TEXT = 300  # of what is printed on an invoice
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -84,6 +85,7 @@ class Settings:
     sweep_seconds: int
     smtp_url: str | None = field(repr=False)
     mail_from: str
+    alert_mail: str | None  # who is told of alerts; None: nobody, they stand on the pages alone
     port: int
     web_concurrency: int
     trusted_hosts: tuple[str, ...]  # empty: any; our own links use public_origin anyway
@@ -101,6 +103,16 @@ class Settings:
     embedded: bool = False
     # Of one web process: enough to wait in; each may hold one connection to the database.
     web_threads: ClassVar[int] = 8
+
+    @property
+    def keys(self) -> list[tuple[str, str]]:
+        """What opens something, by its name in the environment, as its owner may see it."""
+        return [
+            ("STRIPE_SECRET_KEY", shown(self.stripe_secret_key)),
+            ("STRIPE_PUBLISHABLE_KEY", shown(self.stripe_publishable_key)),
+            *(("STRIPE_WEBHOOK_SECRET", shown(one)) for one in self.stripe_webhook_secrets),
+            *(("WEBHOOK_SIGNING_SECRET", shown(one)) for one in self.webhook_signing_secrets),
+        ]
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Settings:
@@ -144,6 +156,13 @@ def demo_environment(
     return invented | given
 
 
+def shown(secret: str) -> str:
+    """A secret as its owner knows it again: its kind and its last four characters, if what is left
+    out is long enough."""
+    known = f"{mask(secret)}{secret[-4:]}" if _PUBLIC_PREFIX.match(secret) else mask(secret)
+    return known if len(secret) >= LONG_ENOUGH_TO_SHOW else mask(secret)
+
+
 def mask(secret: str) -> str:
     """Say which kind of secret this is, and nothing that would help to guess it."""
     prefix = _PUBLIC_PREFIX.match(secret)
@@ -171,6 +190,7 @@ def _read(env: Mapping[str, str], *, embedded: bool) -> Settings:
         sweep_seconds=read.whole("SWEEP_SECONDS", 30, 1, LONGEST_PERIOD_S),
         smtp_url=read.smtp_url(),
         mail_from=read.mail_from(),
+        alert_mail=read.alert_mail(),
         port=read.whole("PORT", DEFAULT_PORT, 1, 65_535),
         web_concurrency=read.whole("WEB_CONCURRENCY", 1, 1, 256),
         trusted_hosts=read.trusted_hosts(),
@@ -255,6 +275,7 @@ SETTING_NAMES = (
     "LISTENERS",
     "WEBHOOK_TARGETS",
     "WEBHOOK_SIGNING_SECRET",
+    "ALERT_MAIL",
     "TAX",
     "TAX_BEHAVIOR",
     "LEGAL_NAME",
@@ -543,6 +564,17 @@ class _Reader:
         if not value.isprintable() or not _MAILBOX.fullmatch(parseaddr(value)[1]):
             self.refuse(name, f"{_shown(value)} holds no single e-mail address.")
         return value
+
+    def alert_mail(self) -> str | None:
+        value = self.text("ALERT_MAIL")
+        if value and not _MAILBOX.fullmatch(value):
+            self.refuse(
+                "ALERT_MAIL",
+                f"{_shown(value)} is not one e-mail address.",
+                "Whoever it belongs to is told when an alert begins to stand, and when it clears.",
+                "Use a bare address such as oncall@example.com, a list’s if it is for several.",
+            )
+        return value or None
 
     def trusted_hosts(self) -> tuple[str, ...]:
         value = self.text("TRUSTED_HOSTS")

@@ -65,6 +65,12 @@ StripeId = String(255)
 Currency = String(3)
 
 
+def _newest_of(name: str, condition: str) -> Index:
+    """An index of some orders by when they were placed."""
+    some = text(condition)
+    return Index(name, "created_at", "id", postgresql_where=some, sqlite_where=some)
+
+
 class Product(Model):
     """Something for sale, with its stock; prices are ``{"eur": 1800}`` in minor units."""
 
@@ -250,6 +256,13 @@ class CheckoutAttempt(Model):
             sqlite_where=text("purged_at IS NULL AND closed_at IS NOT NULL"),
         ),
         Index("tombstones", "purged_at"),
+        Index("attempts_newest_first", "created_at"),
+        Index(
+            "attempts_by_customer",
+            "stripe_customer",
+            postgresql_where=text("stripe_customer IS NOT NULL"),
+            sqlite_where=text("stripe_customer IS NOT NULL"),
+        ),
     )
 
     id: Mapped[str] = mapped_column(Id, primary_key=True)
@@ -374,6 +387,7 @@ class Payment(Model):
             postgresql_where=text("role = 'settles'"),
             sqlite_where=text("role = 'settles'"),
         ),
+        Index("payments_by_last4", text("substr(method, length(method) - 3)")),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -389,7 +403,7 @@ class Payment(Model):
         StripeId, index=True
     )  # of a subscription, which it paid
     method: Mapped[str | None] = mapped_column(String(60))
-    charge_id: Mapped[str | None] = mapped_column(StripeId)
+    charge_id: Mapped[str | None] = mapped_column(StripeId, index=True)
     lane: Mapped[str] = mapped_column(String(16))  # who brought the news: webhook, landing, sync…
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)  # when we learned of it
 
@@ -407,6 +421,13 @@ class Order(Model):
             postgresql_where=text("status = 'pending_payment'"),
             sqlite_where=text("status = 'pending_payment'"),
         ),
+        # Views of the counter's list. On PostgreSQL a part of a name or of an e-mail address is
+        # found by its trigrams; those indexes are made by a migration alone.
+        _newest_of("orders_to_ship", "status IN ('payment_confirmed', 'awaiting_shipment')"),
+        _newest_of("orders_refunded", "refunded > 0"),
+        _newest_of("orders_never_paid", "status IN ('cancelled', 'expired') AND paid_at IS NULL"),
+        Index("orders_by_payment", "payment_status", "created_at", "id"),
+        Index("orders_by_total", "total", "created_at", "id"),
     )
 
     id: Mapped[str] = mapped_column(Id, primary_key=True)
@@ -472,6 +493,7 @@ class OrderItem(Model):
     """A line of an order, as it was bought."""
 
     __tablename__ = "order_items"
+    __table_args__ = (Index("items_by_sku", "sku", "order_id"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     order_id: Mapped[str] = mapped_column(ForeignKey("orders.id"), index=True)
@@ -626,6 +648,12 @@ class OrderEvent(Model):
             "at",
             postgresql_where=text("actor <> ''"),
             sqlite_where=text("actor <> ''"),
+        ),
+        Index(
+            "notes_by_order",
+            "order_id",
+            postgresql_where=text("kind = 'note'"),
+            sqlite_where=text("kind = 'note'"),
         ),
     )
 

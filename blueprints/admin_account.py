@@ -6,6 +6,7 @@ import hashlib
 from typing import Any
 
 from flask import g, redirect, render_template, request, session, url_for
+from markupsafe import Markup
 from werkzeug.wrappers import Response
 
 from blueprints import web
@@ -196,13 +197,15 @@ def _account(
 ) -> str:
     user, seat = g.admin, g.admin_session
     pending = user.totp_pending if user.totp_secret is None else None
+    address = totp.otpauth(pending, user.email, IDENTITY.name) if pending else None
     return render_template(
         "admin/account.html",
         needs_password=staff.needs_password(user, seat),
         shortest=passwords.SHORTEST,
         longest=passwords.LONGEST,
         secret=totp.grouped(pending) if pending else None,
-        otpauth=totp.otpauth(pending, user.email, IDENTITY.name) if pending else None,
+        otpauth=address,
+        picture=Markup(totp.picture(address)) if address else None,  # noqa: S704 - squares only
         codes=codes,
         codes_left=len(user.recovery_codes),
         sessions=[_seat(one, seat.id) for one in staff.sessions_of(user.id)],

@@ -2,30 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
-from flask import g, redirect, render_template, url_for
+from flask import g, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
 from blueprints import roles
 from blueprints.admin import bp
 from blueprints.charts import line
 from services import alerts, by_hand, metrics
-from services.metrics import Figures
+from services.metrics import Figures, Hour
 
 __all__ = ["bp"]  # the counter's, with the health page in it
+
+
+SPANS = {"day": ("24 hours", "hour"), "week": ("7 days", "half day")}
 
 
 @bp.get("/health")
 def health() -> str:
     """It reads figures and checks nothing: the books are checked by a press."""
-    figures = metrics.read(by_hour=True)
+    is_week = request.args.get("span") == "week"
+    figures = metrics.read(by_hour=not is_week)
+    slots = metrics.week() if is_week else figures.hours
     standing = roles.only_reachable(g.admin.role, alerts.standing())
     return render_template(
         "admin/health.html",
         lights=_lights(figures),
-        charts=_charts(figures),
+        charts=_charts(slots, SPANS["week" if is_week else "day"]),
+        spans=[
+            (whole, url_for(".health", span=name, _anchor="charts"), is_week == (name == "week"))
+            for name, (whole, _) in SPANS.items()
+        ],
+        span=SPANS["week" if is_week else "day"][0],
         gauges=_gauges(figures),
         firing=standing,
         quiet=[code for code in alerts.codes() if code not in {one.code for one in standing}],
@@ -119,18 +130,19 @@ def _lanes(told: Figures) -> str:
     return f"half within {seconds(told.payment_to_order.p50_s)}; {', '.join(lanes)}"
 
 
-def _charts(told: Figures) -> list[dict[str, Any]]:
-    starts = [hour.start for hour in told.hours]
+def _charts(slots: Sequence[Hour], span: tuple[str, str]) -> list[dict[str, Any]]:
+    drawn = partial(line, starts=[slot.start for slot in slots], span=span)
     return [
-        line("Orders in step with Stripe", starts, [hour.sync_success for hour in told.hours],
-             percent, bottom=0.9, top=1.0, goal=metrics.SYNC_GOAL),
-        line("Webhook processing, 95 of 100 within", starts,
-             [hour.event_p95_s for hour in told.hours], seconds, top=1.0),
-        line("Payment to order, 95 of 100 within", starts,
-             [hour.paid_p95_s for hour in told.hours], seconds, top=metrics.PAID_GOAL_S,
-             goal=metrics.PAID_GOAL_S),
-        line("Orders that a person had to touch", starts,
-             [float(hour.manual) if hour.orders else None for hour in told.hours], whole, top=1.0),
+        drawn("Orders in step with Stripe", values=[slot.sync_success for slot in slots],
+              words=percent, bottom=0.9, top=1.0, goal=metrics.SYNC_GOAL),
+        drawn("Webhook processing, 95 of 100 within",
+              values=[slot.event_p95_s for slot in slots], words=seconds, top=1.0),
+        drawn("Payment to order, 95 of 100 within",
+              values=[slot.paid_p95_s for slot in slots], words=seconds, top=metrics.PAID_GOAL_S,
+              goal=metrics.PAID_GOAL_S),
+        drawn("Orders that a person had to touch",
+              values=[float(slot.manual) if slot.orders else None for slot in slots], words=whole,
+              top=1.0),
     ]  # fmt: skip
 
 

@@ -14,7 +14,8 @@ from werkzeug.datastructures import MultiDict
 from werkzeug.wrappers import Response
 
 from blueprints import web
-from blueprints.admin import bp, order_page
+from blueprints.admin import bp, whole
+from blueprints.admin_order_page import order_page
 from blueprints.forms import tidy
 from domain.bills import part_of
 from domain.errors import Conflict, StripeError
@@ -209,11 +210,7 @@ def _case(order_id: str) -> Dossier:
 
 def _version() -> int | None:
     """The order's version that the page showed."""
-    return _whole(request.form.get("version", ""))
-
-
-def _whole(text: str) -> int | None:
-    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 9 else None
+    return whole(request.form.get("version", ""))
 
 
 def _amount(case: Dossier, form: MultiDict[str, str], renewal: str | None) -> int:
@@ -254,7 +251,7 @@ def _units(case: Dossier, form: MultiDict[str, str]) -> dict[int, int]:
         item = items.get(name)
         if item is None:
             raise NotARefund("lines", "One of the lines is not of this order.")
-        quantity = _whole(form.get(f"units-{name}", str(item.quantity)))
+        quantity = whole(form.get(f"units-{name}", str(item.quantity)))
         if quantity is None or not 1 <= quantity <= item.quantity:
             raise NotARefund("lines", f"{item.title}: from 1 to {item.quantity} were bought.")
         units[item.id] = quantity
@@ -266,7 +263,7 @@ def _parcel(case: Dossier, form: MultiDict[str, str]) -> dict[int, int]:
     units = {}
     for item in case.items:
         text = form.get(f"units-{item.id}", "0").strip()
-        quantity = _whole(text)
+        quantity = whole(text)
         if quantity is None:
             raise NotAParcel(f"{item.title}: write how many as a whole number.")
         units[item.id] = quantity
@@ -318,5 +315,5 @@ def _line(item: OrderItem, form: MultiDict[str, str]) -> dict[str, Any]:
         "quantity": item.quantity,
         "amount": item.paid,
         "ticked": str(item.id) in form.getlist("line"),
-        "units": _whole(form.get(f"units-{item.id}", "")) or item.quantity,
+        "units": whole(form.get(f"units-{item.id}", "")) or item.quantity,
     }

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import g, redirect, render_template, request, session, url_for
+from flask import current_app, g, redirect, render_template, request, session, url_for
 from werkzeug.wrappers import Response
 
 from blueprints import web
 from blueprints.admin import bp
+from blueprints.admin_health import percent, seconds
 from blueprints.forms import tidy
 from domain.errors import ShopError
 from domain.strategies import STRATEGIES
-from services import alerts, settings
+from services import alerts, diagnosis, settings, strategy_figures
 from services.addresses import mail_address
 from services.settings import Choices, NotAChoice, Overtaken
+from services.strategy_figures import Side
 
 __all__ = ["bp"]  # the counter's, with the settings in it
 
@@ -85,6 +87,13 @@ def undo_change() -> Page:
     return _done("Undone. It counts from the next checkout on.")
 
 
+@bp.post("/key-tests")
+def test_key() -> Response:
+    """One call to Stripe that changes nothing, to see whether it takes our key."""
+    session["key_test"] = dict(diagnosis.stripe_answers())
+    return redirect(url_for(".settings", _anchor="keys"), code=303)
+
+
 def _done(said: str) -> Response:
     session["settings_said"] = said
     return redirect(url_for(".settings"), code=303)
@@ -149,11 +158,26 @@ def _render(
         longest_reason=settings.LONGEST_REASON,
         changes=[_change(change, choices) for change in settings.changes()],
         notes=alerts.notes(),
+        sides=[_side(side) for side in strategy_figures.side_by_side()],
+        keys=current_app.extensions["settings"].keys,
+        key_test=session.pop("key_test", None),
         problems=problems or {},
         conflict=conflict,
         shopper=shopper or {},
         said=said,
     )
+
+
+def _side(side: Side) -> dict[str, Any]:
+    return {
+        "name": side.name,
+        "begun": side.begun,
+        "paid": side.paid,
+        "share": percent(side.paid_share),
+        "failing": side.failing,
+        "p50": seconds(side.p50_s),
+        "p95": seconds(side.p95_s),
+    }
 
 
 def _as_typed(choices: Choices) -> dict[str, str]:

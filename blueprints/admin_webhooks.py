@@ -7,8 +7,9 @@ from typing import Any
 from flask import current_app, g, redirect, render_template, request, session, url_for
 from werkzeug.wrappers import Response
 
-from blueprints.admin import bp, masked
+from blueprints.admin import bp
 from blueprints.forms import tidy
+from blueprints.timeline import masked
 from domain.errors import NotFound, ShopError
 from gateway.facts import FOLLOWED_TYPES
 from logs import redact

@@ -18,9 +18,11 @@ def line(
     bottom: float = 0.0,
     top: float,
     goal: float | None = None,
+    span: tuple[str, str] = ("24 hours", "hour"),
 ) -> dict[str, Any]:
-    """A line of one value per hour. ``bottom`` and ``top`` are shown at least; an hour without a
-    value is a gap, and one between two gaps a dot."""
+    """A line of one value for each part of a ``span``, which is named by its whole and its part.
+    ``bottom`` and ``top`` are shown at least; a part without a value is a gap, and one between two
+    gaps a dot."""
     there = [value for value in values if value is not None]
     low, high = min([bottom, *there]), max([top, *there])
 
@@ -34,7 +36,7 @@ def line(
     ]
     return {
         "title": title,
-        "summary": _summary(title, there, words, values),
+        "summary": _summary(title, there, words, values, span),
         "strokes": [" ".join(run if len(run) > 1 else run * 2) for run in _runs(spots)],
         "goal_y": None if goal is None else height(goal),
         "goal": None if goal is None else words(goal),
@@ -62,13 +64,15 @@ def _summary(
     there: list[float],
     words: Callable[[float | None], str],
     values: Sequence[float | None],
+    span: tuple[str, str],
 ) -> str:
+    whole, part = span
     if not there:
-        return f"{title}: nothing in the last 24 hours."
+        return f"{title}: nothing in the last {whole}."
     now = (
-        f"in the last hour {words(values[-1])}"
+        f"in the last {part} {words(values[-1])}"
         if values[-1] is not None
-        else ("nothing in the last hour")
+        else f"nothing in the last {part}"
     )
     return f"{title}: between {words(min(there))} and {words(max(there))}, {now}."
 

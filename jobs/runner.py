@@ -20,7 +20,7 @@ import jobs.outbox
 import jobs.sweep  # noqa: F401 - jobs are resolved by name; importing them now is paid once
 from doorbell import ShopJob
 from extensions import doorbell
-from services import leases
+from services import alarms, leases
 
 log = structlog.get_logger()
 
@@ -29,6 +29,7 @@ log = structlog.get_logger()
 WORKER_TTL_S = 25
 MAINTENANCE_S = 60
 BEAT_S = 10
+WATCH_S = 60  # for alerts, in case the clock is what is silent
 REDIS_PAUSE_S = 2
 
 
@@ -41,7 +42,7 @@ class ShopWorker(SimpleWorker):
 
     def __init__(self, app: Flask, **settings: Any) -> None:
         self._app = app
-        self._beaten_at = 0.0
+        self._beaten_at = self._watched_at = 0.0
         super().__init__(
             [doorbell.queue.name],
             connection=doorbell.connect(),
@@ -59,6 +60,9 @@ class ShopWorker(SimpleWorker):
             self._beaten_at = time.monotonic()
             with self._app.app_context(), contextlib.suppress(SQLAlchemyError):
                 leases.beat("worker")  # a silent database is noticed by the job itself
+                if time.monotonic() - self._watched_at >= WATCH_S:
+                    self._watched_at = time.monotonic()
+                    alarms.watch()
 
 
 class EmbeddedWorker(ShopWorker):

@@ -20,7 +20,7 @@ from flask import Flask, current_app
 from sqlalchemy.exc import SQLAlchemyError
 
 from extensions import doorbell
-from services import foreign_goods, leases, reconcile
+from services import alarms, foreign_goods, leases, reconcile
 
 log = structlog.get_logger()
 
@@ -37,6 +37,7 @@ class Periodic:
     every_s: float
     work: Callable[[], Any]
     next_at: float = 0.0
+    is_own: bool = False  # the clock's own work: a worker may be what is wrong
 
 
 def periodic(app: Flask) -> list[Periodic]:
@@ -45,6 +46,7 @@ def periodic(app: Flask) -> list[Periodic]:
     tasks = [
         Periodic("sweep", settings.sweep_seconds, reconcile.sweep),
         Periodic("sync", settings.reconcile_seconds, reconcile.by_clock),
+        Periodic("watch", alarms.EVERY_S, alarms.watch, is_own=True),
     ]
     if settings.catalogue:
         # Never done by the clock itself: a catalogue that hangs would stop it, and goods can wait.
@@ -61,7 +63,7 @@ def tick(tasks: list[Periodic], holder: str) -> None:
         if time.monotonic() < task.next_at:
             continue
         task.next_at = time.monotonic() + task.every_s
-        if not doorbell.enqueue(task.name, within_s=max(1, int(task.every_s))):
+        if task.is_own or not doorbell.enqueue(task.name, within_s=max(1, int(task.every_s))):
             task.work()
 
 

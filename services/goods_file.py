@@ -25,7 +25,7 @@ from typing import Any
 from sqlalchemy import select
 
 from domain.errors import Conflict, ShopError
-from domain.money import LARGEST_AMOUNT, exponent, plain
+from domain.money import LARGEST_AMOUNT, exponent, plain, smallest_step
 from domain.plans import INTERVALS
 from extensions import atomic, db, reading
 from models import AuditEntry, Product, StockMovement
@@ -410,4 +410,5 @@ def _minor(text: str, currency: str) -> int | None:
     except InvalidOperation:
         return None
     whole = int(amount)
-    return whole if whole == amount and whole <= LARGEST_AMOUNT else None
+    is_chargeable = whole % smallest_step(currency) == 0
+    return whole if whole == amount and whole <= LARGEST_AMOUNT and is_chargeable else None

@@ -9,6 +9,8 @@ from models import OrderEvent
 from services.announcements import announce_move
 from services.causes import Cause
 
+NOTE = "note"  # the kind of what a person wrote down, for colleagues only
+
 
 def moved(order_id: str, from_: Status | None, to: Status, cause: Cause, detail: str = "") -> None:
     """A change of status; these rows replay to the present one. Programs are told of it, too."""

@@ -27,12 +27,16 @@ from models import (
     ShopException,
     StripeEvent,
 )
-from services import leases
+from services import leases, notes
+from services.history import NOTE
 from services.leases import SILENT_AFTER, Pulse
 from services.reconcile import SHOWN_FAILED_AFTER
 
 WINDOW = timedelta(hours=24)
 HOURS = 24
+WEEK = timedelta(days=7)
+HALF_DAYS = 14
+MOST_OF_A_HALF_DAY = 700  # rows read of each: the newest tell how it was
 MOST = 10_000  # rows read of a busy day; more would say the same and cost every scrape
 MOST_TIMED = 500  # orders whose payment time is read out of Stripe's event
 
@@ -125,7 +129,7 @@ class Undecided:
 
 @dataclass(frozen=True, slots=True)
 class Hour:
-    """The same of one hour, by when the order was placed and the event received."""
+    """The same of one hour, or of half a day: by when an order was placed, an event received."""
 
     start: datetime
     orders: int
@@ -201,6 +205,23 @@ def read(*, by_hour: bool = False) -> Figures:
     )
 
 
+def week() -> list[Hour]:
+    """The last seven days in halves of a day, oldest first; of a busy one its newest rows tell."""
+    moment = now()
+    touched, step = _touched(moment - WEEK), WEEK / HALF_DAYS
+    starts = [moment - WEEK + number * step for number in range(HALF_DAYS)]
+    return [
+        _slot(
+            start,
+            _orders(start, start + step, MOST_OF_A_HALF_DAY),
+            _events(start, start + step, MOST_OF_A_HALF_DAY),
+            _paid(start, start + step, MOST_OF_A_HALF_DAY),
+            touched,
+        )
+        for start in starts
+    ]
+
+
 def synced_count(most: int) -> int:
     """Orders of the last 24 hours that are in step with Stripe, counted up to ``most``."""
     since = now() - WINDOW
@@ -237,6 +258,10 @@ def undecided() -> Undecided:
 # -- what is read
 
 
+def _between(column: Any, since: datetime, until: datetime | None) -> list[Any]:
+    return [column >= since] if until is None else [column >= since, column < until]
+
+
 @dataclass(frozen=True, slots=True)
 class _Paid:
     placed_at: datetime
@@ -244,17 +269,17 @@ class _Paid:
     took_s: float
 
 
-def _orders(since: datetime) -> Sequence[Any]:
+def _orders(since: datetime, until: datetime | None = None, most: int = MOST) -> Sequence[Any]:
     with reading() as session:
         return session.execute(
             select(Order.id, Order.created_at, Order.sync_status)
-            .where(Order.created_at >= since)
+            .where(*_between(Order.created_at, since, until))
             .order_by(Order.created_at.desc(), Order.id.desc())
-            .limit(MOST)
+            .limit(most)
         ).all()
 
 
-def _events(since: datetime) -> Sequence[Any]:
+def _events(since: datetime, until: datetime | None = None, most: int = MOST) -> Sequence[Any]:
     with reading() as session:
         return session.execute(
             select(
@@ -263,13 +288,13 @@ def _events(since: datetime) -> Sequence[Any]:
                 StripeEvent.received_at,
                 StripeEvent.applied_at,
             )
-            .where(StripeEvent.received_at >= since)
+            .where(*_between(StripeEvent.received_at, since, until))
             .order_by(StripeEvent.received_at.desc(), StripeEvent.id.desc())
-            .limit(MOST)
+            .limit(most)
         ).all()
 
 
-def _paid(since: datetime) -> list[_Paid]:
+def _paid(since: datetime, until: datetime | None = None, most: int = MOST_TIMED) -> list[_Paid]:
     """The newest paid orders, with the time from Stripe's payment to the order here.
 
     When Stripe took it stands in its event, in whole seconds, so that up to one second too much is
@@ -279,13 +304,13 @@ def _paid(since: datetime) -> list[_Paid]:
         select(Order.created_at, Order.paid_at, Order.paid_lane, StripeEvent.payload)
         .join(StripeEvent, StripeEvent.attempt_id == Order.id)
         .where(
-            Order.created_at >= since,
+            *_between(Order.created_at, since, until),
             Order.paid_at.is_not(None),
             StripeEvent.type == PAID_EVENT,
             StripeEvent.object_id == Order.payment_intent,
         )
         .order_by(Order.created_at.desc(), Order.id.desc())
-        .limit(MOST_TIMED)
+        .limit(most)
     )
     with reading() as session:
         rows = session.execute(query).all()
@@ -300,13 +325,31 @@ def payment_time(paid_at: datetime, payload: str) -> float:
     return max(0.0, paid_at.timestamp() - json.loads(payload)["created"])
 
 
+def settled(order: Order) -> tuple[str, float | None] | None:
+    """Which lane brought the news that an order is paid, and how many seconds after the money; None
+    if it is not paid. The seconds are not known until Stripe's event is here."""
+    if order.paid_at is None:
+        return None
+    query = select(StripeEvent.payload).where(
+        StripeEvent.object_id == order.payment_intent, StripeEvent.type == PAID_EVENT
+    )
+    with reading() as session:
+        payload = session.scalar(query.limit(1))
+    took = payment_time(order.paid_at, payload) if payload else None
+    return order.paid_lane or "", took
+
+
 def _touched(since: datetime) -> set[str]:
     """Ids of what a person did something to, or has to."""
     by_hand: Any = union(
-        select(OrderEvent.order_id).where(OrderEvent.actor != "", OrderEvent.at >= since),
+        select(OrderEvent.order_id).where(
+            OrderEvent.actor != "", OrderEvent.kind != NOTE, OrderEvent.at >= since
+        ),
         select(ShopException.order_id).where(ShopException.opened_at >= since),
         select(AuditEntry.subject).where(
-            AuditEntry.at >= since, AuditEntry.subject.not_like("product:%")
+            AuditEntry.at >= since,
+            AuditEntry.subject.not_like("product:%"),
+            AuditEntry.action.not_in(notes.DEEDS),
         ),
     )
     with reading() as session:
@@ -367,19 +410,35 @@ def _hours(
     received = _by_hour(moment, events, lambda event: event.received_at)
     timed = _by_hour(moment, paid, lambda one: one.placed_at)
     return [
-        Hour(
-            start=moment - WINDOW + timedelta(hours=hour),
-            orders=len(placed[hour]),
-            sync_success=sync_success(
-                sum(order.sync_status == "synced" for order in placed[hour]),
-                sum(order.sync_status == "failed" for order in placed[hour]),
-            ),
-            manual=sum(order.id in touched for order in placed[hour]),
-            event_p95_s=percentile(_took(received[hour]), 95),
-            paid_p95_s=percentile((one.took_s for one in timed[hour]), 95),
+        _slot(
+            moment - WINDOW + timedelta(hours=hour),
+            placed[hour],
+            received[hour],
+            timed[hour],
+            touched,
         )
         for hour in range(HOURS)
     ]
+
+
+def _slot(
+    start: datetime,
+    orders: Sequence[Any],
+    events: Sequence[Any],
+    paid: Sequence[_Paid],
+    touched: set[str],
+) -> Hour:
+    return Hour(
+        start=start,
+        orders=len(orders),
+        sync_success=sync_success(
+            sum(order.sync_status == "synced" for order in orders),
+            sum(order.sync_status == "failed" for order in orders),
+        ),
+        manual=sum(order.id in touched for order in orders),
+        event_p95_s=percentile(_took(events), 95),
+        paid_p95_s=percentile((one.took_s for one in paid), 95),
+    )
 
 
 def _by_hour(

@@ -7,51 +7,26 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import String, and_, cast, func, or_, select
+from sqlalchemy import func, or_, select
 
 from domain import plans
-from domain.transitions import LineState, PaymentStatus, Status, payment_status
+from domain.transitions import LineState, Status, payment_status
 from extensions import db, reading
 from models import (
     CheckoutAttempt,
-    Dispute,
     Order,
     OrderEvent,
     OrderItem,
+    OutboxMessage,
     Payment,
     Shipment,
-    ShopException,
     StripeEvent,
     StripeLeg,
     Subscription,
 )
-from services import disputes, plan_rows
+from services import outbox, plan_rows
 from services.legs import SAVES_CARD
 from services.shop import IDENTITY
-
-PAGE = 50
-COUNTED_UP_TO = 1000  # a view's count is exact up to here, then "1000+"
-
-VIEWS: dict[str, tuple[str, Any]] = {
-    "all": ("All", None),
-    "to-ship": (
-        "To ship",
-        and_(
-            Order.status.in_((Status.PAYMENT_CONFIRMED, Status.AWAITING_SHIPMENT)),
-            Order.payment_status != PaymentStatus.DISPUTED,
-        ),
-    ),
-    "confirming": ("Confirming", Order.status == Status.PENDING_PAYMENT),
-    "refunds": ("Refunds", Order.refunded > 0),
-    "disputes": (  # open or lost; asked by way of the few disputes there are, not of all orders
-        "Disputes",
-        Order.id.in_(select(Dispute.order_id).where(Dispute.status.not_in(disputes.HARMLESS))),
-    ),
-    "ended": (
-        "Not paid",
-        and_(Order.status.in_((Status.CANCELLED, Status.EXPIRED)), Order.paid_at.is_(None)),
-    ),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,55 +194,6 @@ def waiting_of(shopper_id: str) -> list[CheckoutAttempt]:
         )
 
 
-def admin_list(
-    view: str = "all", search: str = "", before: tuple[datetime, str] | None = None
-) -> list[Order]:
-    """A page of the admin's list, newest first; ``before`` is (created_at, id) of the last row."""
-    query = select(Order)
-    condition = VIEWS.get(view, VIEWS["all"])[1]
-    if condition is not None:
-        query = query.where(condition)
-    if search:
-        query = query.where(_matches(search))
-    return _page(query, before, PAGE + 1)
-
-
-def view_counts() -> dict[str, int]:
-    """How many orders each view holds, counted up to ``COUNTED_UP_TO``."""
-    counts = {}
-    with reading() as session:
-        for code, (_, condition) in VIEWS.items():
-            some = select(Order.id)
-            if condition is not None:
-                some = some.where(condition)
-            capped = some.limit(COUNTED_UP_TO).subquery()
-            counts[code] = session.scalar(select(func.count()).select_from(capped)) or 0
-    return counts
-
-
-def items_text(order_ids: list[str]) -> dict[str, str]:
-    """``2 × Enamel mug, 1 × Desk lamp`` for each order, in one query."""
-    texts: dict[str, list[str]] = {}
-    with reading() as session:
-        for item in session.scalars(
-            select(OrderItem).where(OrderItem.order_id.in_(order_ids)).order_by(OrderItem.id)
-        ):
-            texts.setdefault(item.order_id, []).append(f"{item.quantity} × {item.title}")
-    return {order_id: ", ".join(parts) for order_id, parts in texts.items()}
-
-
-def with_exceptions(order_ids: list[str]) -> set[str]:
-    """Which of these orders have an open exception."""
-    with reading() as session:
-        return set(
-            session.scalars(
-                select(ShopException.order_id).where(
-                    ShopException.state == "open", ShopException.order_id.in_(order_ids)
-                )
-            )
-        )
-
-
 def history(order_id: str) -> list[tuple[OrderEvent, StripeEvent | None]]:
     """What happened, newest first, with the Stripe event that brought the news."""
     with reading() as session:
@@ -282,6 +208,28 @@ def history(order_id: str) -> list[tuple[OrderEvent, StripeEvent | None]]:
         ]
 
 
+def items_of(order_id: str) -> list[OrderItem]:
+    """Its lines, as they were bought."""
+    with reading() as session:
+        return list(
+            session.scalars(
+                select(OrderItem).where(OrderItem.order_id == order_id).order_by(OrderItem.id)
+            )
+        )
+
+
+def mails_of(order_id: str) -> list[OutboxMessage]:
+    """What was mailed about it, or is yet to be."""
+    with reading() as session:
+        return list(
+            session.scalars(
+                select(OutboxMessage).where(
+                    OutboxMessage.order_id == order_id, OutboxMessage.kind.in_(outbox.MAIL_KINDS)
+                )
+            )
+        )
+
+
 def _page(query: Any, before: tuple[datetime, str] | None, limit: int) -> list[Order]:
     if before:
         moment, last_id = before
@@ -294,38 +242,6 @@ def _page(query: Any, before: tuple[datetime, str] | None, limit: int) -> list[O
                 query.order_by(Order.created_at.desc(), Order.id.desc()).limit(limit)
             )
         )
-
-
-def _matches(search: str) -> Any:
-    """Number, e-mail, name, or any Stripe id, as it was pasted."""
-    text = search.strip()[:200]
-    bare = text.upper().removeprefix(f"{IDENTITY.number_prefix}-")
-    if bare.isascii() and bare.isdigit():
-        return cast(Order.number, String) == bare
-    if text.startswith(("cs_", "pi_", "seti_", "in_", "sub_", "du_", "dp_")):
-        return or_(Order.payment_intent == text, *(Order.id.in_(ids) for ids in _named(text)))
-    like = "%" + text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
-    return or_(
-        Order.id == text,
-        Order.email.ilike(like, escape="\\"),
-        Order.name.ilike(like, escape="\\"),
-    )
-
-
-def _named(stripe_id: str) -> tuple[Any, ...]:
-    """The checkouts that an id of Stripe's belongs to: of a leg, a payment, a subscription, a
-    dispute."""
-    is_sub = stripe_id.startswith("sub_")
-    of_payment = Payment.invoice if stripe_id.startswith("in_") else Payment.payment_intent
-    of_plan = Subscription.stripe_id if is_sub else Subscription.latest_invoice
-    return (
-        select(StripeLeg.attempt_id).where(
-            or_(StripeLeg.stripe_id == stripe_id, StripeLeg.payment_intent == stripe_id)
-        ),
-        select(Payment.attempt_id).where(of_payment == stripe_id),
-        select(Subscription.checkout_attempt_id).where(of_plan == stripe_id),
-        select(Dispute.order_id).where(Dispute.stripe_id == stripe_id),
-    )
 
 
 def id_of_intent(payment_intent: str) -> str | None:

@@ -50,6 +50,8 @@ MAIL_KINDS = (
     "past_due",
     "subscription_ended",
     "not_started",
+    "alert",
+    "alert_cleared",
 )
 BUDGET_S = 5  # a job stops itself after this and rings again
 
@@ -71,6 +73,7 @@ _patience: dict[str, Patience] = {}
 _forgets: set[str] = set()  # kinds whose payload names a person, and is dropped once it is done
 # Who carries effects out. They settle and owe in turn, so they are found by name, when needed.
 CARRIERS = (
+    "services.alarms",
     "services.payback",
     "services.receipts",
     "services.remedies",

@@ -18,13 +18,16 @@ MOST_LINKS = 20
 FORGOTTEN: outbox.Result = {"not_sent": "the person is forgotten"}
 
 
-def send_again(order_id: str) -> None:
-    """The shopper asks for the receipt again; at most one per minute, whoever presses how often."""
+def send_again(order_id: str, to: str | None = None) -> bool:
+    """Somebody asks for the receipt again, for its address or another one; at most one per minute,
+    whoever presses how often. Says whether this press sends one."""
     with atomic() as session:
         order = session.scalar(select(Order).where(Order.id == order_id))
-        if order and order.paid_at:  # also one that was refunded since
-            minute = now().strftime("%Y%m%dT%H%M")
-            outbox.owe("receipt_again", f"{order_id}:{minute}", order_id=order_id)
+        if order is None or not order.paid_at:  # also one that was refunded since has a receipt
+            return False
+        minute = now().strftime("%Y%m%dT%H%M")
+        other = {"to": to} if to else {}
+        return outbox.owe("receipt_again", f"{order_id}:{minute}", order_id=order_id, **other)
 
 
 def send_links(email: str, number: int | None = None) -> None:
@@ -133,9 +136,8 @@ def compose(message: OutboxMessage) -> EmailMessage:
         "link": letters.origin() + links.path(order),
         "shop": shop.IDENTITY,
     }
-    mail_ = letters.addressed(
-        message, str(order.email), f"Your receipt for order {about['number']}"
-    )
+    to = str(message.payload.get("to") or order.email)
+    mail_ = letters.addressed(message, to, f"Your receipt for order {about['number']}")
     mail_.set_content(render_template("email/receipt.txt", **about))
     mail_.add_alternative(render_template("email/receipt.html", **about), subtype="html")
     return mail_

@@ -247,6 +247,13 @@ def waiting(order: Order, parcels: Iterable[Shipment]) -> dict[int, int]:
         return left_to_ship(order, parcels)
 
 
+def waiting_of(order_id: str) -> dict[int, int]:
+    """``left_to_ship`` of an order by its id."""
+    with reading() as session:
+        order = session.scalars(select(Order).where(Order.id == order_id)).one()
+        return left_to_ship(order, parcels_of(order_id))
+
+
 def _listed(lines: Iterable[Mapping[str, Any]]) -> str:
     return ", ".join(f"{line['quantity']} × {line['title']}" for line in lines)
 

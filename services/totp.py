@@ -13,6 +13,8 @@ import secrets
 from datetime import datetime
 from urllib.parse import quote
 
+import segno
+
 PERIOD_S, DIGITS = 30, 6
 DRIFT = 1  # steps that a phone's clock may be off, either way
 RECOVERY_CODES = 10
@@ -54,6 +56,13 @@ def otpauth(secret: str, email: str, issuer: str) -> str:
         f"otpauth://totp/{label}?secret={secret}&issuer={quote(issuer)}"
         f"&algorithm=SHA1&digits={DIGITS}&period={PERIOD_S}"
     )
+
+
+def picture(address: str) -> str:
+    """What the app's camera reads: an SVG of squares, dark on light by day and by night, because
+    not every app reads the inverse."""
+    code = segno.make(address, error="m", micro=False)
+    return code.svg_inline(border=4, dark="#000", light="#fff", omitsize=True, svgclass="qr")
 
 
 def new_recovery_codes() -> list[str]:

@@ -10,7 +10,7 @@
   on("submit", ({ target }) => setTimeout(busy, 0, target, true));
   on("pageshow", () => busy(document, false));
   // An error without the place we asked for changes nothing; a poll recovers by itself.
-  const failed = ({ target }) => /^(order-status|live)$/.test(target.id) || toast("That didn’t work. Please try again.");
+  const failed = ({ target }) => /(order-status|live)$/.test(target.id) || toast("That didn’t work. Please try again.");
   on("htmx:error", failed);
   on("htmx:before:swap", (event) => {
     const { ctx, tasks } = event.detail;

@@ -23,12 +23,14 @@ from services import (
     disputes,
     erasure,
     inbox,
+    order_list,
     orders,
     refunds,
     shipping,
     stock,
 )
 from services.alerts import Alert
+from services.order_list import Wanted
 from tests.counter.scenes import ADA, a_paid_order, ask
 from tests.counter.test_disputes import DISPUTED, LOSES, WINS, a_disputed_order, answer, status
 from tests.counter.test_shipping import pack, ship
@@ -244,7 +246,7 @@ def test_an_order_is_found_by_the_id_of_its_dispute(shop: Shop) -> None:
     order_id = a_disputed_order(shop)
     (row,) = disputes.of_order(order_id)
 
-    assert [order.id for order in orders.admin_list(search=row.stripe_id)] == [order_id]
+    assert [order.id for order in order_list.page(Wanted.read({"q": row.stripe_id}))] == [order_id]
 
 
 # -- shipping stops

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from html import unescape
 
 import pytest
 from structlog.testing import capture_logs
@@ -548,3 +549,19 @@ def test_sessions_that_are_long_over_are_forgotten(sqlite_shop: Shop) -> None:
 
     assert sqlite_shop.count(AdminSession) == 1
     assert sqlite_shop.count(User) == 1
+
+
+def test_the_key_is_also_a_picture_that_holds_the_whole_address(sqlite_shop: Shop) -> None:
+    ada = a_colleague(sqlite_shop)
+    ada.comes()
+    ada.post("/admin/account/second-factor", {"present": PASSWORD})
+
+    page = ada.get("/admin/account").text
+
+    address = re.search(r'href="(otpauth://[^"]+)"', page)
+    drawn = re.search(r'aria-label="QR code of the key below">(<svg.*?</svg>)', page, re.S)
+    assert address and drawn
+    assert drawn[1] == totp.picture(unescape(address[1]))
+    assert "style=" not in drawn[1] and "<script" not in drawn[1]
+    ada.sets_second_factor(present=PASSWORD)
+    assert "QR code" not in ada.get("/admin/account").text, "it is shown while it is set up"

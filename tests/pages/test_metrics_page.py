@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -119,14 +120,30 @@ def test_every_metric_that_a_rule_names_exists(used: Shop) -> None:
     assert rules <= set(scraped(used))
 
 
-def test_every_label_that_a_rule_asks_for_exists(used: Shop) -> None:
+def test_the_example_board_draws_nothing_but_what_exists(used: Shop) -> None:
+    board = json.loads((DOCS / "grafana-board.json").read_text())
+    asked = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
+
+    assert set(re.findall(r"quittance_[a-z_]+", " ".join(asked))) == named("grafana-board.json")
+    # All but the counts that are told in another way already.
+    told_otherwise = {"quittance_events", "quittance_events_fetched"}
+    assert named("grafana-board.json") == set(scraped(used)) - told_otherwise
+    titles = " ".join(panel["title"] for panel in board["panels"][:4])
+    for figure in ("in step", "Webhook processing", "Payment to order", "Manual"):
+        assert figure in titles, "the four key figures come first"
+
+
+@pytest.mark.parametrize("document", ["prometheus-alerts.yml", "grafana-board.json"])
+def test_every_label_that_a_document_asks_for_exists(used: Shop, document: str) -> None:
     page = used.app.test_client().get("/metrics", base_url=ORIGIN).text
-    text = (DOCS / "prometheus-alerts.yml").read_text()
+    text = (DOCS / document).read_text().replace('\\"', '"')
 
     for labels, metric in re.findall(r"by \((\w+)\) \((quittance_\w+)\)", text):
         assert re.search(rf"^{metric}{{[^}}]*{labels}=", page, re.M), metric
     for metric, labels in re.findall(r"(quittance_\w+){([^}]*)}", text):
-        assert f"{metric}{{{labels.replace(', ', ',')}}}" in page
+        each = [re.escape(label) for label in labels.split(", ")]
+        whole = "".join(f"(?=[^}}]*{label})" for label in each)
+        assert re.search(rf"^{metric}{{{whole}", page, re.M), (metric, labels)
 
 
 def test_the_manual_names_every_metric_and_every_alert(used: Shop) -> None:

@@ -16,7 +16,7 @@ from models import AuditEntry, User
 from services import diagnosis, leases, settings
 from tests.pages.conftest import signed_in
 from tests.pages.test_doors import everything
-from tests.shop import MUG, ORIGIN, Shop, Shopper
+from tests.shop import MUG, ORIGIN, Shop, Shopper, TestShops
 
 PAGE = "/admin/settings"
 SYNC = "/api/admin/sync-orders"
@@ -65,7 +65,7 @@ def test_the_page_says_what_each_choice_means(sqlite_shop: Shop, admin: Shopper)
     assert "keeps the strategy it began with" in words(page)
     assert "25 means: of 100 shoppers about 25" in words(page)
     assert words(page).count(" Off: ") == 2
-    assert f'<a href="{PAGE}" aria-current="page">' in page.text
+    assert f'href="{PAGE}" aria-current="page">' in page.text
 
 
 @pytest.mark.accept("D33")
@@ -457,3 +457,47 @@ def ready(shop: Shop) -> Any:
 
 def findings() -> dict[str, Any]:
     return {str(finding["name"]): finding for finding in diagnosis.examine()}
+
+
+# -- side by side, and the keys
+
+
+@pytest.mark.accept("D36")
+def test_strategies_stand_side_by_side_with_what_became_of_their_checkouts(
+    sqlite_shop: Shop, admin: Shopper
+) -> None:
+    for strategy, pays in (("order_first", 2), ("pay_first", 1)):
+        settings.change("ada@example.com", "to compare", order_strategy=strategy)
+        for number in range(2):
+            checkout = sqlite_shop.shopper().buy()
+            if number < pays:
+                checkout.pay()
+                sqlite_shop.clock.forward(seconds=4)
+                sqlite_shop.deliver_and_work()
+    page = admin.get(PAGE).text
+
+    rows = dict(re.findall(r'<tr><th scope="row">([^<]+)</th>(.*?)</tr>', page))
+    figures = {name: re.findall(r">([^<]+)</td>", cells) for name, cells in rows.items()}
+    assert figures["Order first"] == ["2", "2", "100 %", "0", "4.0 s", "4.0 s"]
+    assert figures["Pay first"] == ["2", "1", "50 %", "0", "4.0 s", "4.0 s"]
+    assert figures["Dual track"] == ["0", "0", "–", "0", "–", "–"]
+    sqlite_shop.clock.forward(days=8)
+    assert "100 %" not in signed_in(sqlite_shop).get(PAGE).text
+
+
+def test_keys_are_shown_masked_and_tried_by_a_call(sqlite_shops: TestShops) -> None:
+    hooks = ("whsec_oldSecretThatIsLong1111", "whsec_short")
+    key = "sk_test_51HverySecretIndeedWxYz"
+    with sqlite_shops.opened(stripe_secret_key=key, stripe_webhook_secrets=hooks) as shop:
+        admin = signed_in(shop)
+        page = admin.get(PAGE).text
+        for shown in ("sk_test_…WxYz", "whsec_…1111", "whsec_…<"):
+            assert shown in page, shown
+        assert "verySecret" not in page and "oldSecret" not in page and "whsec_short" not in page
+
+        assert admin.post("/admin/key-tests").location == f"{PAGE}#keys"
+        assert "Stripe: answers, and knows our key" in admin.get(PAGE).text
+        assert "Stripe: answers" not in admin.get(PAGE).text, "it is said once"
+        shop.sandbox.chaos.outage = "503"
+        admin.post("/admin/key-tests")
+        assert re.search(r'class="chip bad wraps" role="status">', admin.get(PAGE).text)

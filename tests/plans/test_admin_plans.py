@@ -10,8 +10,9 @@ import stripe
 
 from extensions import atomic
 from models import AuditEntry, Order, Subscription
-from services import orders, reconcile
+from services import order_list, reconcile
 from services.causes import Cause
+from services.order_list import Wanted
 from tests.pages.conftest import signed_in
 from tests.plans.buying import (
     COFFEE,
@@ -191,10 +192,11 @@ def test_every_id_of_stripes_finds_the_order(shop: Shop) -> None:
     ids += [payment.invoice for payment in shop.payments() if payment.invoice]
 
     for stripe_id in ids:
-        found: list[Order] = orders.admin_list(search=f" {stripe_id} ")
+        found: list[Order] = order_list.page(Wanted.read({"q": f" {stripe_id} "}))
         assert [order.id for order in found] == [opened.order_id], stripe_id
-    assert [order.id for order in orders.admin_list(search=other.intent)] == [other.order_id]
-    assert orders.admin_list(search="sub_nothing") == []
+    (found_by_intent,) = order_list.page(Wanted.read({"q": other.intent}))
+    assert found_by_intent.id == other.order_id
+    assert order_list.page(Wanted.read({"q": "sub_nothing"})) == []
 
 
 def test_a_refund_of_a_renewal_made_in_the_dashboard_is_that_renewals(shop: Shop) -> None:

@@ -83,6 +83,24 @@ def test_a_shop_of_before_keeps_its_orders_and_learns_to_subscribe(tmp_path: Pat
         db.engine.dispose()
 
 
+@pytest.mark.accept("X25")
+def test_what_was_paid_before_there_were_invoices_gets_its_numbers(tmp_path: Path) -> None:
+    app = create_app(settings_for(f"sqlite:///{tmp_path / 'paid.db'}", 1))
+    with app.app_context():
+        upgrade(directory=MIGRATIONS, revision="0009")
+        for number, paid_at in ((1, "2026-11-03 10:00:00"), (2, "2026-11-02 10:00:00"), (3, None)):
+            _insert("orders", id=f"o{number}", number=number, paid_at=paid_at)
+
+        upgrade(directory=MIGRATIONS)
+
+        with db.engine.connect() as connection:
+            given = connection.execute(text("SELECT number, order_id FROM invoices")).all()
+            last = connection.execute(text("SELECT name, last FROM counters")).all()
+        assert sorted(given) == [(1, "o2"), (2, "o1")]
+        assert last == [("invoices", 2)]
+        db.engine.dispose()
+
+
 def _insert(table: str, **values: Any) -> None:
     """A row of an older shop: what it says, and something in every other column that wants it."""
     blank = {"INTEGER": 0, "BOOLEAN": False, "DATETIME": "2026-11-01 00:00:00", "JSON": "{}"}
