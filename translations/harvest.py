@@ -28,7 +28,7 @@ KEYWORDS = {
 CODE = ("app.py", "blueprints", "domain", "gateway", "services")
 # Templates for those who run the shop.
 ENGLISH_ONLY = ("admin", "dev")
-TO_THE_COUNTER = ("layouts/admin.html", "email/alert.txt")
+TO_THE_COUNTER = ("layouts/admin.html", "email/alert.txt", "email/alert_cleared.txt")
 # Kinds of chips that shoppers meet; the other kinds stand at the counter.
 CHIPS = ("payment", "order", "confirmation", "plan", "refund")
 
