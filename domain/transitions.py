@@ -162,14 +162,21 @@ def is_confirmed(due: Mapping[str, int], covered: Collection[str]) -> bool:
     return ONCE in covered if ONCE in due else bool(set(covered) & set(due))
 
 
-def line_state(*, covered: bool, setup: LegState | None, invoice: LegState | None) -> LineState:
+def line_state(
+    *,
+    covered: bool,
+    setup: LegState | None,
+    invoice: LegState | None,
+    cancelled: bool = False,
+) -> LineState:
     """Where a line that recurs stands: ``covered`` says that its first amount is paid (or its trial
     begun), ``setup`` and ``invoice`` how the newest legs stand that save its card and pay for it.
+    What has not been asked for when the order is ``cancelled`` never will be.
     """
     if covered:
         return LineState.ACTIVE
     if invoice is None:
-        never = setup is None or (setup.is_final and setup is not LegState.COMPLETE)
+        never = cancelled or setup is None or (setup.is_final and setup is not LegState.COMPLETE)
         return LineState.NOT_STARTED if never else LineState.PENDING
     if invoice is LegState.OPEN:
         return LineState.PAST_DUE

@@ -6,11 +6,11 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import exists, func, or_, select
 
 from extensions import db, reading
 from gateway import current_gateway
-from models import CheckoutAttempt, Counter, Invoice, Order, OrderItem, StripeLeg
+from models import CheckoutAttempt, Counter, Invoice, Order, OrderItem, ShopException, StripeLeg
 from services.invoices import COUNTER
 
 Finding = tuple[str, str, str, str]
@@ -81,7 +81,12 @@ def numbered() -> tuple[int, list[Finding]]:
 
 def differ() -> list[Finding]:
     """Orders with a code or tax whose page at Stripe adds up to something else. A page whose bill
-    was refused here and never shown has ended, and is not asked about."""
+    was refused here and never shown has ended, and is not asked about. Nor is one that another sum
+    was paid for: it is not settled, and a person was called."""
+    is_told = exists().where(
+        ShopException.order_id == CheckoutAttempt.id,
+        ShopException.type == "amount_mismatch",
+    )
     with reading() as session:
         rows = session.execute(
             select(StripeLeg.stripe_id, CheckoutAttempt)
@@ -91,6 +96,7 @@ def differ() -> list[Finding]:
                 StripeLeg.is_ours,
                 StripeLeg.stripe_id.is_not(None),
                 StripeLeg.last_error.is_(None),
+                ~is_told,
                 or_(CheckoutAttempt.code.is_not(None), CheckoutAttempt.tax_rates.is_not(None)),
             )
         ).all()

@@ -179,6 +179,7 @@ class Recurring(CaseFile):
             return
         db.session.flush()  # items that are new in this very transaction
         covered, setup = self._covered(), self._setup()
+        cancelled = self.attempt.status == Status.CANCELLED
         lines = {line["sku"]: line for line in self.recurring}
         items = db.session.scalars(select(OrderItem).where(OrderItem.order_id == self.attempt.id))
         for item in [item for item in items if item.plan and item.state in _HELD]:
@@ -187,6 +188,7 @@ class Recurring(CaseFile):
                 covered=item.sku in covered,
                 setup=LegState(setup.state) if setup else None,
                 invoice=LegState(invoice.state) if invoice else None,
+                cancelled=cancelled,
             )
             if state == item.state:
                 continue
@@ -198,7 +200,7 @@ class Recurring(CaseFile):
             )
             item.state = state
             self.changed = True
-            if state in _TOLD:
+            if state in _TOLD and not cancelled:  # who got all money back was told that
                 key = f"{self.attempt.id}:{item.sku}"
                 outbox.owe(_TOLD[state], key, order_id=self.attempt.id, part=item.sku)
             if state is LineState.ENDED:

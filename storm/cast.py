@@ -20,6 +20,7 @@ from sandbox import Delivery
 from services import inbox, reconcile, settings
 from services.causes import Cause
 from storm.books import Answer, Books
+from storm.money_back import MoneyBack
 from storm.shopper import GOOD, Shopper, page_at
 from storm.stage import Actor, Dangers
 from storm.world import HOLD_S, World, rollout
@@ -116,6 +117,7 @@ class Cast:
         self.stage.enter("admin", self._administer)
         self.stage.enter("admin", self._switch_off)
         self.stage.enter("dashboard", self._revoke)
+        self.money_back = MoneyBack(self)
         if self.is_mixed:
             self.stage.enter("admin", self._roll_out)
         self.world.wire.on_news = self.stir

@@ -21,6 +21,7 @@ SKUS = {sku.title(): sku for sku in PLANS}  # by title
 HELD_LINES = ("pending", "past_due")
 HOLDS = {"open": "held", "settled": "sold", "closed": "released"}
 # For a person; the rest not.
+OTHER_MATTERS = ("amount_mismatch", "dispute", "refund_failed")  # than a page that was given up
 MAY_WAIT = ("amount_mismatch", "late_payment", "unmatched_payment", "owner_mismatch")
 
 
@@ -125,6 +126,12 @@ class Proof:
         self.orders = {
             row[0]: row for row in self.rows("SELECT id, status, total, currency FROM orders")
         }
+        # An order whose money all went back is cancelled, and stays bought.
+        self.bought = {
+            order
+            for order, status, _, _ in self.orders.values()
+            if status in PAID or (status == "cancelled" and self.sold[order].state == "settled")
+        }
         self.then: defaultdict[str, list[Then]] = defaultdict(list)  # by attempt, in order
         for tx, id, strategy, state, hold, parked, out in self.rows(
             "SELECT * FROM storm_attempts ORDER BY rowid"
@@ -136,7 +143,7 @@ class Proof:
 
     @property
     def paid_orders(self) -> int:
-        return sum(status in PAID for _, status, _, _ in self.orders.values())
+        return len(self.bought)
 
     # -- soon after the faults stopped
 
@@ -191,6 +198,7 @@ class Proof:
             *self._nothing_is_open(),
             *self._every_payment_has_its_order(),
             *self._every_order_has_its_payment(),
+            *self._what_was_asked_back_went_back(),
             *self._nobody_paid_in_vain(),
             *self._nothing_was_given_for_nothing(),
             *self._plans_run_as_their_lines_say(),
@@ -244,15 +252,37 @@ class Proof:
             counts = (
                 by is not None
                 and by[:4] == (role, money.order, money.amount, money.currency)
-                and (money.renews or self.orders.get(money.order, (0, ""))[1] in PAID)
+                and (money.renews or money.order in self.bought)
             )
             back = self.given_back[id] == money.amount
             waits = self.open_exceptions.get(id) in MAY_WAIT
             if not (counts or back or waits):
                 what = f"{id} took {money.amount}, {role}; booked as {by}, no exception"
                 found.append(Violation("money", money.order, what))
-            if counts and self.given_back[id]:
+            if counts and self.given_back[id] and not self.cast.money_back.touched(money.order):
                 found.append(Violation("money", money.order, f"{id} counts and was given back"))
+        return found
+
+    def _what_was_asked_back_went_back(self) -> list[Violation]:
+        """Once, to the cent: what the counter was promised and what the dashboard gave, less what
+        Stripe refused because the other was faster."""
+        back, found = self.cast.money_back, []
+        refused: Counter[str] = Counter()
+        for order, amount in self.rows(
+            "SELECT order_id, amount FROM refunds WHERE state IN ('refused', 'failed', 'canceled')"
+        ):
+            refused[order] += amount
+        went: Counter[str] = Counter()
+        past: Counter[str] = Counter()
+        for intent, (role, order, *_) in self.booked.items():
+            if role in ("settles", "renewal"):
+                went[order] += self.given_back[intent]
+                past[order] += back.past_the_shop[intent]
+        for order in {*went, *back.asked}:
+            wanted = back.asked[order] + past[order] - refused[order]
+            if went[order] < wanted or (went[order] > wanted and order not in back.unsure):
+                what = f"{wanted} were to go back, {went[order]} did"
+                found.append(Violation("refunds", order, what))
         return found
 
     def _every_order_has_its_payment(self) -> list[Violation]:
@@ -273,10 +303,10 @@ class Proof:
                 for line in self.sold[order].plans
                 if self.line_states[order, line["sku"]] != "active"
             )
-            if status in PAID and paid_for[order] != total - lacks:
+            if order in self.bought and paid_for[order] != total - lacks:
                 costs = f"costs {total}, {lacks} of it unpaid lines"
                 found.append(Violation("money", order, f"{costs}; paid {paid_for[order]}"))
-            if status not in PAID and paid_for[order]:
+            if order not in self.bought and paid_for[order]:
                 found.append(Violation("money", order, f"is {status}, paid {paid_for[order]}"))
         return found
 
@@ -345,7 +375,7 @@ class Proof:
             past_the_shop = id in self.paid_by_stray or (
                 type_ in ("duplicate_payment", "owner_mismatch") and order in self.cast.strays
             )
-            if type_ != "amount_mismatch" and not past_the_shop:
+            if type_ not in OTHER_MATTERS and not past_the_shop:
                 what = f"{type_} of {id}: the shopper paid a page that we gave up"
                 found.append(Violation("R5", order or "", what))
         for order, written in self.then.items():
@@ -388,6 +418,13 @@ class Proof:
                     where = "sold" if state == "active" else where
                 units[line["sku"]][where] += line["quantity"]
         initial, found = dict(ON_SALE), []
+        for sku, order, quantity in self.rows(
+            "SELECT p.sku, m.order_id, m.quantity FROM stock_movements m"
+            " JOIN products p ON p.id = m.product_id WHERE m.kind = 'restocked'"
+        ):
+            units[sku]["sold"] -= quantity
+            if not self.cast.money_back.touched(order):
+                found.append(Violation("stock", sku, f"{quantity} of {order} back unasked"))
         for sku, on_hand, held, sold_ in self.rows("SELECT sku, on_hand, held, sold FROM products"):
             bought, out = units[sku]["sold"], units[sku]["held"]
             if (on_hand, held, sold_) != (initial[sku] - bought, out, bought):
@@ -408,7 +445,7 @@ class Proof:
         return [
             Violation("receipts", order, f"is {row[1]} and has {len(receipts[order])} receipts")
             for order, row in self.orders.items()
-            if len(receipts[order]) != (row[1] in PAID)
+            if len(receipts[order]) != (order in self.bought)
         ]
 
     def _lines_are_in_one_place(self) -> list[Violation]:

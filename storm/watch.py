@@ -12,7 +12,7 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
-from sandbox import Sandbox, billing
+from sandbox import Sandbox, aftermath, billing
 from sandbox.api import discounts
 
 PAID = ("payment_confirmed", "awaiting_shipment", "shipped", "delivered")
@@ -208,6 +208,38 @@ class WatchedStripe(Sandbox):
         self.tick()
         if subscription["status"] not in ENDED:
             billing.cancel(self, subscription)
+        self.store.commit()
+
+    def give_back(self, intent: str, most: int | None) -> int:
+        """Somebody refunds up to ``most`` minor units at the dashboard; returns how much."""
+        self.tick()
+        charge = self._charge_of(intent)
+        left = 0 if charge["disputed"] else charge["amount"] - charge["amount_refunded"]
+        amount: int = left if most is None else min(most, left)
+        if amount:
+            aftermath.new_refund(self, charge, amount, {})
+            self.store.commit()
+        return amount
+
+    def dispute(self, intent: str) -> str | None:
+        """The payer's bank takes a payment back for now: the dispute's id. None where there is one
+        already, or nothing left to take."""
+        self.tick()
+        charge = self._charge_of(intent)
+        if charge["disputed"] or charge["refunded"]:
+            return None
+        id: str = aftermath.open_dispute(self, charge)["id"]
+        self.store.commit()
+        return id
+
+    def _charge_of(self, intent: str) -> Page:
+        objects = self.store.objects
+        found: Page = objects["charge"][objects["payment_intent"][intent]["latest_charge"]]
+        return found
+
+    def decide(self, dispute: str, *, won: bool) -> None:
+        self.tick()
+        aftermath.close_dispute(self, self.store.objects["dispute"][dispute], won=won)
         self.store.commit()
 
     def titles_of(self, subscription: Page) -> list[str]:

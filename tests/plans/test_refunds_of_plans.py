@@ -22,6 +22,7 @@ from tests.plans.buying import (
     PRINTS,
     Opened,
     OwnPage,
+    lines,
     months,
     plans_of,
     sells_plans,
@@ -72,6 +73,26 @@ def test_its_subscription_runs_on_and_keeps_the_order_until_it_ends(page: OwnPag
     settle(shop)
 
     assert stands(shop, order_id) == ("cancelled", "refunded", ONCE + MONTHLY)
+    assert shop.proves()
+
+
+def test_what_had_not_begun_never_does_once_all_money_is_back(page: OwnPage) -> None:
+    shop, opened = page.shop, page.opened(MUG, COFFEE)
+    free = shop.product(COFFEE).free
+    opened.pay()
+    settle(shop)
+    assert lines(shop, opened.order_id)[COFFEE] == "pending"
+    ask(opened.order_id)
+    settle(shop)
+
+    opened.save_card()
+    settle(shop)
+
+    assert stands(shop, opened.order_id)[0] == "cancelled"
+    assert lines(shop, opened.order_id)[COFFEE] == "not_started"
+    assert (shop.product(COFFEE).held, shop.product(COFFEE).free) == (0, free + 1)
+    assert not plans_of(shop, opened.order_id)
+    assert not shop.rows(OutboxMessage, OutboxMessage.kind == "not_started")
     assert shop.proves()
 
 

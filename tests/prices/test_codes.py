@@ -305,6 +305,7 @@ def test_a_total_that_was_changed_at_stripe_is_not_paid(shop: Shop) -> None:
 
     assert shop.the_order().payment_status != "paid"
     assert [problem.type for problem in shop.exceptions()] == ["amount_mismatch"]
+    assert shop.proves(), "what a person was called for is no new finding"
 
 
 def test_the_same_code_twice_at_once_is_one_order(postgres_shop: Shop) -> None:
