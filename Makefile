@@ -31,6 +31,9 @@ bench: .venv/dev.stamp ## measure speed against the goals
 storm: .venv/dev.stamp ## shop through crashes and faults, then prove the ledger
 	@$(BIN)/python -m storm.processes $(ARGS)
 
+words: .venv/dev.stamp ## bring the translations in step with what the pages say
+	@$(BIN)/python -m translations.harvest
+
 lock: ## renew both requirements files from their .in files (needs uv; ARGS=--upgrade)
 	uv pip compile --quiet $(LOCK) $(ARGS) -o requirements.txt requirements.in
 	uv pip compile --quiet $(LOCK) $(ARGS) -o requirements-dev.txt requirements-dev.in
@@ -39,7 +42,7 @@ clean: ## remove the virtualenv and caches; the shop's data in instance/ stays
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage htmlcov build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help run test check e2e bench storm lock clean
+.PHONY: help run test check e2e bench storm words lock clean
 
 LOCK := --universal --python-version 3.11 --generate-hashes --no-header
 

@@ -21,6 +21,7 @@ import commands
 import logs
 from config import Problem, Settings, SettingsError
 from domain.errors import ShopError, UnverifiedEvent
+from domain.words import Words
 from extensions import (
     csrf,
     db,
@@ -160,13 +161,15 @@ def _answer_errors(app: Flask) -> None:
 
     @app.errorhandler(CSRFError)
     def _csrf(error: CSRFError) -> Response | tuple[str, int]:
-        why = "This page was open too long or came from elsewhere. Go back, reload it, try again."
-        return _answer(400, "This form has gone stale", why, "csrf")
+        why = Words(
+            "This page was open too long or came from elsewhere. Go back, reload it, try again."
+        )
+        return _answer(400, Words("This form has gone stale"), why, "csrf")
 
     @app.errorhandler(HTTPException)
     def _http(error: HTTPException) -> Response:
         code = error.code or 500
-        headline, what = _WORDS.get(code, (error.name, "Go back and try again."))
+        headline, what = _WORDS.get(code, (error.name, Words("Go back and try again.")))
         answer = make_response(_answer(code, headline, what, error.name.lower().replace(" ", "_")))
         allowed = getattr(error, "valid_methods", None)
         if code == 405 and allowed:
@@ -186,15 +189,42 @@ def _answer_errors(app: Flask) -> None:
 
 
 _WORDS = {
-    400: ("We couldn't read that", "Something about the request was not right. Go back and retry."),
-    403: ("Not for this account", "Sign in with an account that may do this."),
-    404: ("We can't find that page", "The address may be old or mistyped."),
-    405: ("Not that way", "This address does not take that kind of request."),
-    413: ("That is too large", "Send less at once."),
-    415: ("We couldn't read that", "Send JSON with the header Content-Type: application/json."),
-    429: ("A little slower, please", "Too many requests in a short time. Wait a minute."),
-    500: ("Something broke on our side", "It was noted. Nothing was charged by this page."),
-    503: ("Back in a moment", "We can't reach our database right now. Please try again."),
+    400: (
+        Words("We couldn't read that"),
+        Words("Something about the request was not right. Go back and retry."),
+    ),
+    403: (
+        Words("Not for this account"),
+        Words("Sign in with an account that may do this."),
+    ),
+    404: (
+        Words("We can't find that page"),
+        Words("The address may be old or mistyped."),
+    ),
+    405: (
+        Words("Not that way"),
+        Words("This address does not take that kind of request."),
+    ),
+    413: (
+        Words("That is too large"),
+        Words("Send less at once."),
+    ),
+    415: (
+        Words("We couldn't read that"),
+        Words("Send JSON with the header Content-Type: application/json."),
+    ),
+    429: (
+        Words("A little slower, please"),
+        Words("Too many requests in a short time. Wait a minute."),
+    ),
+    500: (
+        Words("Something broke on our side"),
+        Words("It was noted. Nothing was charged by this page."),
+    ),
+    503: (
+        Words("Back in a moment"),
+        Words("We can't reach our database right now. Please try again."),
+    ),
 }
 
 

@@ -18,7 +18,9 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 from urllib.parse import SplitResult, urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from domain import look
 from domain.strategies import STRATEGIES
 
 SECRET_KEY_LENGTH = 32  # 256 bits as bytes; a signature is no stronger than its key
@@ -30,6 +32,8 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 STRIPE_API = "https://api.stripe.com"
 MEMORY_QUEUE = "memory://"  # Redis inside the process: embedded only
 DEFAULT_PORT = 8000
+LONGEST_NAME = 120  # of the shop, in characters
+STATIC = Path(__file__).resolve().parent / "static"
 
 # The part of a secret that says what it is, and nothing of what it opens.
 _PUBLIC_PREFIX = re.compile(r"(?:sk|rk|pk)_(?:test|live)_|whsec_|[a-z][a-z0-9+.-]*://", re.I)
@@ -100,6 +104,7 @@ class Settings:
     legal_address: tuple[str, ...]  # its lines
     legal_vat_id: str
     legal_registration: str
+    identity: look.Identity = field(default_factory=look.Identity)
     embedded: bool = False
     # Of one web process: enough to wait in; each may hold one connection to the database.
     web_threads: ClassVar[int] = 8
@@ -207,6 +212,7 @@ def _read(env: Mapping[str, str], *, embedded: bool) -> Settings:
         ),
         legal_vat_id=read.one_line("LEGAL_VAT_ID"),
         legal_registration=read.one_line("LEGAL_REGISTRATION"),
+        identity=read.identity(),
         embedded=embedded,
     )
     read.compare(settings)
@@ -282,6 +288,14 @@ SETTING_NAMES = (
     "LEGAL_ADDRESS",
     "LEGAL_VAT_ID",
     "LEGAL_REGISTRATION",
+    "SHOP_NAME",
+    "SHOP_TAGLINE",
+    "SHOP_EMAIL",
+    "SHOP_LOGO",
+    "ORDER_PREFIX",
+    "THEME",
+    "RECEIPT_STYLE",
+    "TIME_ZONE",
 )
 
 
@@ -354,6 +368,80 @@ class _Reader:
             )
             return default
         return number
+
+    def identity(self) -> look.Identity:
+        """Who the shop is and how it looks."""
+        usual = look.Identity()
+        return look.Identity(
+            name=self.printed("SHOP_NAME", usual.name),
+            tagline=self.printed("SHOP_TAGLINE", usual.tagline),
+            help_email=self._help_email(usual.help_email),
+            number_prefix=self._fitting(
+                "ORDER_PREFIX",
+                look.PREFIX,
+                usual.number_prefix,
+                "Use up to eight capital letters and digits, beginning with a letter, such as NL.",
+            ),
+            logo=self._file("SHOP_LOGO", "", look.FILE, "", "SVG, PNG or WebP"),
+            theme=self._file("THEME", "themes", look.THEME, ".css", "CSS, named without .css"),
+            is_sober=self.choice("RECEIPT_STYLE", ("paper", "sober"), "paper") == "sober",
+            time_zone=self._time_zone(usual.time_zone),
+        )
+
+    def printed(self, name: str, default: str) -> str:
+        """A short text that stands on every page."""
+        value = self.text(name) or default
+        if len(value) > LONGEST_NAME or not value.isprintable():
+            self.refuse(
+                name,
+                f"It has more than {LONGEST_NAME} characters, or some that cannot be printed.",
+                "It stands on every page and in every mail.",
+                "Write it in one short line.",
+            )
+        return value
+
+    def _help_email(self, default: str) -> str:
+        value = self.text("SHOP_EMAIL") or default
+        if not _MAILBOX.fullmatch(value):
+            self.refuse(
+                "SHOP_EMAIL",
+                f"{_shown(value)} is not an e-mail address.",
+                "Shoppers who need help write to it.",
+                "Use an address that somebody reads, such as help@example.com.",
+            )
+        return value
+
+    def _fitting(self, name: str, form: re.Pattern[str], default: str, fix: str) -> str:
+        value = self.text(name) or default
+        if not form.fullmatch(value):
+            self.refuse(name, f"{_shown(value)} does not fit.", "It stands in addresses.", fix)
+        return value
+
+    def _file(self, name: str, folder: str, form: re.Pattern[str], end: str, kinds: str) -> str:
+        """The name of a file that pages load from ``static/``."""
+        value = self.text(name)
+        place = STATIC / folder
+        if value and not (form.fullmatch(value) and (place / (value + end)).is_file()):
+            self.refuse(
+                name,
+                f"{_shown(value)} is not the name of a file in static/{folder}.",
+                "Every page would miss it.",
+                f"Put the file there ({kinds}), or leave it out.",
+            )
+        return value
+
+    def _time_zone(self, default: str) -> str:
+        value = self.text("TIME_ZONE") or default
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            self.refuse(
+                "TIME_ZONE",
+                f"{_shown(value)} is not a time zone that this machine knows.",
+                "Pages promise by which clock time something happens.",
+                "Use a name such as Europe/Berlin, or leave it out for UTC.",
+            )
+        return value
 
     def database_url(self) -> str:
         name = "DATABASE_URL"

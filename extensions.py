@@ -10,6 +10,7 @@ from functools import cache, wraps
 from typing import Any, ParamSpec, TypeVar
 
 from flask import request
+from flask_babel import Babel
 from flask_limiter import Limiter
 from flask_limiter.util import get_remote_address
 from flask_migrate import Migrate
@@ -51,6 +52,7 @@ db = SQLAlchemy(model_class=Base, session_options=SESSION)
 migrate = Migrate(directory="migrations", render_as_batch=True)
 csrf = CSRFProtect()
 htmx = Htmx()
+babel = Babel()
 doorbell = Doorbell()
 # A limiter that cannot count must not close the shop: it counts in memory while Redis is down.
 limiter = Limiter(get_remote_address, in_memory_fallback_enabled=True, swallow_errors=True)

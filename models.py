@@ -274,6 +274,7 @@ class CheckoutAttempt(Model):
     fingerprint: Mapped[str] = mapped_column(String(64))
     snapshot: Mapped[dict[str, Any]] = mapped_column(Json)
     currency: Mapped[str] = mapped_column(Currency)
+    language: Mapped[str] = mapped_column(String(8), default="en", server_default="en")
     subtotal: Mapped[int]
     discount: Mapped[int] = mapped_column(default=0, server_default="0")
     shipping: Mapped[int]
@@ -462,6 +463,7 @@ class Order(Model):
     name: Mapped[str | None] = mapped_column(String(120))
     email: Mapped[str | None] = mapped_column(String(254), index=True)
     phone: Mapped[str | None] = mapped_column(String(40))
+    language: Mapped[str] = mapped_column(String(8), default="en", server_default="en")  # of mails
     address: Mapped[dict[str, Any] | None] = mapped_column(Json)
     delivery: Mapped[dict[str, Any] | None] = mapped_column(Json)
     payment_intent: Mapped[str | None] = mapped_column(StripeId, index=True)

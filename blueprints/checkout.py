@@ -14,6 +14,7 @@ from flask import (
     request,
     url_for,
 )
+from flask_babel import gettext as _
 from werkzeug.wrappers import Response
 
 from blueprints import orders as order_pages
@@ -22,9 +23,17 @@ from blueprints.forms import CheckoutForm, tidy
 from domain import plans
 from domain.delivery import DEFAULT, DELIVERIES
 from domain.errors import CodeRefused, Conflict, LostReference, PriceChanged, ShopError
-from domain.money import display
 from extensions import limiter
-from services import cart, checkout, orders, pay_page, plan_pages, pricing, status_page
+from services import (
+    cart,
+    checkout,
+    language,
+    orders,
+    pay_page,
+    plan_pages,
+    pricing,
+    status_page,
+)
 from services.checkout import AlreadyPaid
 
 bp = Blueprint("checkout", __name__)
@@ -57,7 +66,7 @@ def start() -> Page:
     except AlreadyPaid as paid:
         return redirect(url_for("orders.order", order_id=paid.order_id), code=303)
     except CodeRefused as refused:
-        return _render(filled, refusal=refused.message), refused.http_status
+        return _render(filled, refusal=language.said(refused.message)), refused.http_status
     except ShopError as error:
         return _render(filled, problem=_problem(error)), error.http_status
     return web.to_payment(page)
@@ -217,10 +226,10 @@ class _Summary:
     def press(self) -> str:
         """What the button says."""
         if self.is_trial:
-            return "Start your free trial"
+            return _("Start your free trial")
         if self.taxed_later:
-            return "Go on to pay"
-        return f"Pay {display(self.total, self.currency)}"
+            return _("Go on to pay")
+        return _("Pay %(sum)s", sum=language.money(self.total, self.currency))
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,9 +270,9 @@ def _render(
 
 
 def _problem(error: ShopError) -> dict[str, Any]:
-    back = {"url": url_for("cart.show"), "label": "Back to basket"}
+    back = {"url": url_for("cart.show"), "label": _("Back to basket")}
     if isinstance(error, PriceChanged):
-        back["label"] = "See the new prices"
+        back["label"] = _("See the new prices")
     return {"headline": error.headline, "message": error.message, "action": back}
 
 
@@ -282,7 +291,7 @@ def _summary(delivery: str | None, basket: cart.CartView, code: str | None = Non
             priced = pricing.price(bare, shipping, basket.currency, code=code)
             discount, taken = priced.discount, priced.code
         except ShopError as error:
-            refusal = error.message
+            refusal = language.said(error.message)
     return _Summary(
         lines=lines,
         shipping=shipping,

@@ -5,11 +5,13 @@ from __future__ import annotations
 import unicodedata
 from typing import Any
 
+from flask_babel import lazy_gettext as _
 from flask_wtf import FlaskForm
 from wtforms import RadioField, SelectField, StringField, ValidationError
 from wtforms.validators import AnyOf, DataRequired, Length
 
 from domain.delivery import DEFAULT, DELIVERIES
+from services import language
 from services.addresses import mail_address
 from services.checkout import Address, Contact
 
@@ -40,8 +42,10 @@ def _visible(character: str) -> bool:
     return unicodedata.category(character) not in _NO_TEXT and character not in _TURNS_TEXT
 
 
-def _text(label: str, most: int, missing: str | None) -> StringField:
-    checks: list[Any] = [Length(max=most, message=f"At most {most} characters, please.")]
+def _text(label: Any, most: int, missing: Any) -> StringField:
+    checks: list[Any] = [
+        Length(max=most, message=_("At most %(most)s characters, please.", most=most))
+    ]
     if missing:
         checks.insert(0, DataRequired(missing))
     return StringField(label, checks, filters=[tidy])
@@ -50,27 +54,36 @@ def _text(label: str, most: int, missing: str | None) -> StringField:
 class CheckoutForm(FlaskForm):
     """Contact, address, delivery, a discount code; ``contact()``, ``address()`` once validated."""
 
-    email = _text("E-mail", 254, "Enter your e-mail address, so that we can send the receipt.")
-    phone = _text("Phone", 40, None)
-    name = _text("Full name", 120, "Enter your full name.")
-    line1 = _text("Street and number", 200, "Enter the street and number.")
-    line2 = _text("Flat, company or floor", 200, None)
-    postal_code = _text("Postal code", 20, "Enter the postal code.")
-    city = _text("City", 120, "Enter the city.")
-    state = _text("State or region", 120, None)
-    country = SelectField("Country", choices=COUNTRIES, default="DE")
-    code = StringField("Discount code", filters=[tidy])
+    email = _text(
+        _("E-mail"), 254, _("Enter your e-mail address, so that we can send the receipt.")
+    )
+    phone = _text(_("Phone"), 40, None)
+    name = _text(_("Full name"), 120, _("Enter your full name."))
+    line1 = _text(_("Street and number"), 200, _("Enter the street and number."))
+    line2 = _text(_("Flat, company or floor"), 200, None)
+    postal_code = _text(_("Postal code"), 20, _("Enter the postal code."))
+    city = _text(_("City"), 120, _("Enter the city."))
+    state = _text(_("State or region"), 120, None)
+    country = SelectField(
+        _("Country"),
+        choices=lambda: language.countries(COUNTRIES),
+        default="DE",
+        validate_choice=False,
+        validators=[AnyOf(list(COUNTRIES), message=_("Choose a country we deliver to."))],
+    )
+    code = StringField(_("Discount code"), filters=[tidy])
     delivery = RadioField(
-        "Delivery",
+        _("Delivery"),
         choices={code: delivery.label for code, delivery in DELIVERIES.items()},
         default=DEFAULT,
-        validators=[AnyOf(list(DELIVERIES), message="Choose how it gets to you.")],
+        validate_choice=False,
+        validators=[AnyOf(list(DELIVERIES), message=_("Choose how it gets to you."))],
     )
 
     def validate_email(self, field: StringField) -> None:
         address = mail_address(field.data or "")
         if address is None:
-            raise ValidationError("Enter an e-mail address like name@example.com.")
+            raise ValidationError(_("Enter an e-mail address like name@example.com."))
         field.data = address
 
     def contact(self) -> Contact:

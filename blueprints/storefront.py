@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
+from urllib.parse import parse_qsl, urlencode
 
 from flask import (
     Blueprint,
@@ -21,7 +22,7 @@ from werkzeug.wrappers import Response
 from blueprints import web
 from domain import plans
 from domain.clock import now
-from services import cart, catalogue
+from services import cart, catalogue, language
 
 bp = Blueprint("storefront", __name__)
 
@@ -78,17 +79,29 @@ def choose_currency() -> Response:
         shopper = web.known_shopper()
         if shopper:
             cart.choose_currency(shopper, chosen)
-    return redirect(_back(), code=303)
-
-
-def _back() -> str:
-    """The page of ours that one came from; whatever else a browser names leads to the shelf."""
     host, _, rest = (request.referrer or "").partition("://")[2].partition("/")
+    return redirect(_back_to(f"/{rest}" if host == request.host else ""), code=303)
+
+
+@bp.post("/language")
+def choose_language() -> Response:
+    """The form says where it stands, because the pages of an order keep their address to
+    themselves. A page that named another language is left for the one without a name."""
+    chosen = request.form.get("language", "")
+    if chosen in language.LANGUAGES:
+        session["language"] = chosen
+    path, _, query = request.form.get("back", "").partition("?")
+    kept = [(name, value) for name, value in parse_qsl(query) if name != "lang"]
+    return redirect(_back_to(path + ("?" + urlencode(kept) if kept else "")), code=303)
+
+
+def _back_to(address: str) -> str:
+    """A page of ours; whatever else a browser names leads to the shelf."""
     pages = current_app.create_url_adapter(request)
-    if host == request.host and pages and not rest.startswith("/"):  # //… is another host
+    if pages and address.startswith("/") and not address.startswith(("//", "/\\")):
         with suppress(HTTPException):
-            pages.match("/" + rest.partition("?")[0], method="GET")
-            return f"/{rest}"
+            pages.match(address.partition("?")[0], method="GET")
+            return address
     return url_for("storefront.catalogue")
 
 

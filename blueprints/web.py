@@ -22,12 +22,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import BadRequest
 from werkzeug.wrappers import Response as WerkzeugResponse
 
-from domain import plans
 from domain.clock import now
 from domain.errors import Forbidden, NotFound, StripeError
-from domain.money import display
+from domain.words import Words
+from extensions import babel
 from models import Order, User
-from services import auth, cart, links, orders, sign_in
+from services import auth, cart, language, links, orders, sign_in
 from services.catalogue import CURRENCIES
 from services.checkout import PayPage
 from services.shop import IDENTITY
@@ -69,6 +69,15 @@ def currency() -> str:
     """The currency this visitor sees prices in."""
     chosen = session.get("currency")
     return chosen if chosen in CURRENCIES else CURRENCIES[0]
+
+
+def spoken() -> str:
+    """The locale of this request: what the visitor has chosen, else what their browser asks for.
+    At the counter and in the workshop English is spoken."""
+    if not has_request_context() or request.path.startswith(("/admin", "/dev/")):
+        return language.locale_of(language.ENGLISH)
+    chosen = session.get("language") or request.accept_languages.best_match(language.LANGUAGES)
+    return language.locale_of(chosen)
 
 
 def owned(order_id: str | None) -> orders.Dossier:
@@ -136,7 +145,9 @@ def _pay_url(url: str) -> str:
     """The payment page's address, if it is Stripe's (or the configured stand-in's)."""
     if urlsplit(url)._replace(path="", query="", fragment="").geturl() in _pay_origins():
         return url
-    raise StripeError("The payment page has an unexpected address, so we did not send you there.")
+    raise StripeError(
+        Words("The payment page has an unexpected address, so we did not send you there.")
+    )
 
 
 def _pay_origins() -> list[str]:
@@ -147,20 +158,27 @@ def _pay_origins() -> list[str]:
 def dress(app: Flask) -> None:
     """Filters, what every template may use, and the headers of every answer."""
     settings = app.extensions["settings"]
+    babel.domain_instance = language.Catalogues()
+    babel.init_app(app, locale_selector=spoken)
     app.jinja_env.filters.update(
-        money=display,
-        clock=lambda moment: f"{moment:%H:%M}",
-        day=lambda moment: f"{moment.day} {moment:%b %Y}",
-        when=lambda moment: f"{moment.day} {moment:%b, %H:%M}",
+        money=language.money,
+        clock=language.clock,
+        day=language.day,
+        when=language.when,
         iso=lambda moment: moment.isoformat(timespec="seconds"),
-        every=plans.every,
-        free_time=plans.free_time,
+        every=language.every,
+        free_time=language.free_time,
+        said=language.said,
+        kept=language.kept,
     )
     app.jinja_env.globals.update(
         shop=IDENTITY,
         currencies=CURRENCIES,
+        languages=language.LANGUAGES,
+        spoken=language.spoken,
         env_badge=None if settings.livemode else "Sandbox",
         is_fragment=is_fragment,
+        here=here,
     )
 
     @app.context_processor
@@ -184,7 +202,13 @@ def dress(app: Flask) -> None:
             return
         origin = request.headers.get("Origin", "null")
         if origin != "null" and origin.partition("://")[2] != request.host:
-            raise Forbidden("This form was sent from another site, so nothing was done.")
+            raise Forbidden(Words("This form was sent from another site, so nothing was done."))
+
+    @app.before_request
+    def _asked_for_in_a_language() -> None:
+        """The addresses that search engines know name their language; it is kept from then on."""
+        if request.args.get("lang") in language.LANGUAGES and request.blueprint == "storefront":
+            session["language"] = request.args["lang"]
 
     @app.after_request
     def _headers(response: Response) -> Response:
@@ -198,7 +222,7 @@ def dress(app: Flask) -> None:
         headers.setdefault("Cross-Origin-Opener-Policy", "same-origin")
         if settings.public_origin.startswith("https://"):
             headers.setdefault("Strict-Transport-Security", "max-age=31536000")
-        response.vary.update(("Cookie", "HX-Request"))
+        response.vary.update(("Cookie", "HX-Request", "Accept-Language"))
         is_shelf = request.blueprint == "storefront"
         headers.setdefault("Cache-Control", "private, no-cache" if is_shelf else "no-store")
         if not is_shelf and request.blueprint != "cart":  # their addresses may open an order
@@ -247,6 +271,18 @@ def fields_script() -> str:
     )
 
 
+def here(code: str | None) -> str:
+    """The whole address of this page in a language; None for whichever the visitor prefers."""
+    origin: str = current_app.extensions["settings"].public_origin
+    kept = {name: request.args[name] for name in ("category",) if request.args.get(name)}
+    parts: dict[str, Any] = {
+        **(request.view_args or {}),
+        **kept,
+        **({"lang": code} if code else {}),
+    }
+    return origin + url_for(request.endpoint or "storefront.catalogue", **parts)
+
+
 def _basket_count() -> int:
     if "basket_count" not in g:
         try:
@@ -282,4 +318,8 @@ def cursor(order: Order) -> str:
 
 def missing(what: str = "order") -> NotFound:
     """The answer for what is not there and for what is somebody else's: the same."""
+    if what == "order":
+        return NotFound(
+            Words("There is no such order. Check the link, or find your order by e-mail.")
+        )
     return NotFound(f"There is no such {what}. Check the link, or find your order by e-mail.")

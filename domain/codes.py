@@ -10,6 +10,7 @@ from decimal import Decimal
 
 from domain.bills import percent_of
 from domain.money import display
+from domain.words import Sum, Words
 
 LONGEST = 64
 _LETTERS = re.compile(rf"[A-Za-z0-9-]{{1,{LONGEST}}}")  # all that Stripe's codes are made of
@@ -48,31 +49,43 @@ class Code:
     def refusal(self, subtotal: int, currency: str, moment: datetime) -> str | None:
         """Why it cannot be used for a basket of ``subtotal``, in a sentence; None if it can."""
         if self.expires_at and self.expires_at <= moment:
-            return f"The code {self.code} has expired."
+            return Words("The code %(code)s has expired.", code=self.code)
         if self.uses_left is not None and self.uses_left <= 0:
-            return f"The code {self.code} has been used up."
+            return Words("The code %(code)s has been used up.", code=self.code)
         if not self.active:
-            return f"The code {self.code} is no longer valid."
+            return Words("The code %(code)s is no longer valid.", code=self.code)
         if self.for_one_customer:
-            return f"The code {self.code} was made for one customer and cannot be used here."
+            return Words(
+                "The code %(code)s was made for one customer and cannot be used here.",
+                code=self.code,
+            )
         if self.for_some_goods:
-            return f"The code {self.code} is for goods that are not in this basket."
+            return Words(
+                "The code %(code)s is for goods that are not in this basket.", code=self.code
+            )
         if self.percent_off is None and currency not in self.amount_off:
             sold_in = ", ".join(sorted(self.amount_off)).upper()
-            return (
-                f"The code {self.code} is for {sold_in}, and this basket is in {currency.upper()}."
-            )
+            return self._foreign(sold_in, currency)
         if self.least is None:
             return None
         if self.least_currency != currency:
             wanted = (self.least_currency or "").upper()
-            return (
-                f"The code {self.code} is for {wanted}, and this basket is in {currency.upper()}."
-            )
+            return self._foreign(wanted, currency)
         if subtotal < self.least:
-            least = display(self.least, currency)
-            return f"The code {self.code} is for orders of {least} or more, delivery not counted."
+            return Words(
+                "The code %(code)s is for orders of %(least)s or more, delivery not counted.",
+                code=self.code,
+                least=Sum(self.least, currency),
+            )
         return None
+
+    def _foreign(self, wanted: str, currency: str) -> Words:
+        return Words(
+            "The code %(code)s is for %(wanted)s, and this basket is in %(currency)s.",
+            code=self.code,
+            wanted=wanted,
+            currency=currency.upper(),
+        )
 
 
 def typed(text: str | None) -> str | None:

@@ -5,13 +5,15 @@
 
 from __future__ import annotations
 
+from domain.words import Words
+
 
 class ShopError(Exception):
     """An expected failure: the message says what happened and what to do about it."""
 
     code = "shop_error"
     http_status = 400
-    headline = "That did not work"
+    headline: str = Words("That did not work")
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -21,69 +23,92 @@ class ShopError(Exception):
 class EmptyCart(ShopError):
     code = "cart_empty"
     http_status = 409
-    headline = "Your basket is empty"
+    headline: str = Words("Your basket is empty")
 
     def __init__(self) -> None:
-        super().__init__("There is nothing to pay for yet. Put something in your basket first.")
+        super().__init__(
+            Words("There is nothing to pay for yet. Put something in your basket first.")
+        )
 
 
 class UnknownProduct(ShopError):
     code = "product_unknown"
     http_status = 422
-    headline = "We don't have that"
+    headline: str = Words("We don't have that")
 
     def __init__(self, sku: str) -> None:
-        super().__init__(f"There is no product “{sku[:40]}” in this shop.")
+        super().__init__(Words("There is no product “%(sku)s” in this shop.", sku=sku[:40]))
 
 
 class ProductUnavailable(ShopError):
     code = "product_unavailable"
     http_status = 409
-    headline = "No longer for sale"
+    headline: str = Words("No longer for sale")
 
     def __init__(self, title: str, currency: str | None = None) -> None:
         """With a ``currency``: it is for sale, but has no price in that one."""
         if currency is None:
-            super().__init__(f"{title} is no longer for sale. Remove it from your basket to go on.")
+            super().__init__(
+                Words(
+                    "%(title)s is no longer for sale. Remove it from your basket to go on.",
+                    title=title,
+                )
+            )
             return
-        self.headline = "Not sold in this currency"
+        self.headline = Words("Not sold in this currency")
         super().__init__(
-            f"{title} is not sold in {currency.upper()}. Choose another currency to buy it."
+            Words(
+                "%(title)s is not sold in %(currency)s. Choose another currency to buy it.",
+                title=title,
+                currency=currency.upper(),
+            )
         )
 
 
 class BadQuantity(ShopError):
     code = "quantity_invalid"
     http_status = 422
-    headline = "Check the quantity"
+    headline: str = Words("Check the quantity")
 
     def __init__(self, most: int) -> None:
-        super().__init__(f"The quantity must be a whole number from 1 to {most}.")
+        super().__init__(
+            Words("The quantity must be a whole number from 1 to %(most)s.", most=most)
+        )
 
 
 class OutOfStock(ShopError):
     code = "out_of_stock"
     http_status = 409
-    headline = "Not enough left"
+    headline: str = Words("Not enough left")
 
     def __init__(self, sku: str, title: str, left: int) -> None:
         self.sku, self.left = sku, left
         super().__init__(
-            f"Only {left} of {title} left. Change the quantity to go on."
+            Words(
+                "Only %(left)s of %(title)s left. Change the quantity to go on.",
+                left=left,
+                title=title,
+            )
             if left > 0
-            else f"{title} is sold out. Remove it from your basket to go on."
+            else Words(
+                "%(title)s is sold out. Remove it from your basket to go on.",
+                title=title,
+            )
         )
 
 
 class PriceChanged(ShopError):
     code = "price_changed"
     http_status = 409
-    headline = "A price has changed"
+    headline: str = Words("A price has changed")
 
     def __init__(self, titles: list[str]) -> None:
         super().__init__(
-            f"The price of {', '.join(titles)} has changed since you put it in your basket. "
-            "Nothing was charged. Look at the new total and accept it to go on."
+            Words(
+                "The price of %(titles)s has changed since you put it in your basket. Nothing was "
+                "charged. Look at the new total and accept it to go on.",
+                titles=", ".join(titles),
+            )
         )
 
 
@@ -92,13 +117,17 @@ class PlansDoNotMix(ShopError):
 
     code = "plans_do_not_mix"
     http_status = 409
-    headline = "These subscriptions need separate checkouts"
+    headline: str = Words("These subscriptions need separate checkouts")
 
     def __init__(self, titles: list[str]) -> None:
         super().__init__(
-            f"{', '.join(titles[:-1])} and {titles[-1]} are not charged on the same days, so one "
-            "checkout cannot start them together. Leave those of one rhythm in your basket and "
-            "check out, then order the others."
+            Words(
+                "%(titles)s and %(last)s are not charged on the same days, so one checkout cannot "
+                "start them together. Leave those of one rhythm in your basket and check out, then "
+                "order the others.",
+                titles=", ".join(titles[:-1]),
+                last=titles[-1],
+            )
         )
 
 
@@ -107,10 +136,12 @@ class CodeRefused(ShopError):
 
     code = "discount_code_refused"
     http_status = 422
-    headline = "This code cannot be used"
+    headline: str = Words("This code cannot be used")
 
     def __init__(self, why: str) -> None:
-        super().__init__(f"{why} Nothing was charged. Take it out, or try another.")
+        super().__init__(
+            Words("%(why)s Nothing was charged. Take it out, or try another.", why=why)
+        )
 
 
 class NoTaxOnPlans(ShopError):
@@ -118,12 +149,15 @@ class NoTaxOnPlans(ShopError):
 
     code = "no_tax_on_plans"
     http_status = 409
-    headline = "Subscriptions cannot be bought here yet"
+    headline: str = Words("Subscriptions cannot be bought here yet")
 
     def __init__(self, titles: list[str]) -> None:
         super().__init__(
-            f"This shop cannot work out the tax on a subscription yet: {', '.join(titles)}. "
-            "Remove it from your basket to go on."
+            Words(
+                "This shop cannot work out the tax on a subscription yet: %(titles)s. Remove it "
+                "from your basket to go on.",
+                titles=", ".join(titles),
+            )
         )
 
 
@@ -132,12 +166,14 @@ class TaxPlaceUnknown(ShopError):
 
     code = "tax_place_unknown"
     http_status = 422
-    headline = "Check the address"
+    headline: str = Words("Check the address")
 
     def __init__(self) -> None:
         super().__init__(
-            "We cannot work out the tax for this address. Check the postal code, the state and "
-            "the country. Nothing was charged."
+            Words(
+                "We cannot work out the tax for this address. Check the postal code, the state and "
+                "the country. Nothing was charged."
+            )
         )
 
 
@@ -146,29 +182,31 @@ class BillDiffers(ShopError):
 
     code = "bill_differs"
     http_status = 502
-    headline = "We could not agree on the total"
+    headline: str = Words("We could not agree on the total")
 
     def __init__(self) -> None:
         super().__init__(
-            "The payment service adds this order up differently than we do, so we stopped before "
-            "you could pay it. Nothing was charged, and your basket is kept. Try it without the "
-            "discount code, or write to us: we have been told."
+            Words(
+                "The payment service adds this order up differently than we do, so we stopped "
+                "before you could pay it. Nothing was charged, and your basket is kept. Try it "
+                "without the discount code, or write to us: we have been told."
+            )
         )
 
 
 class TotalTooLarge(ShopError):
     code = "total_too_large"
     http_status = 422
-    headline = "This basket is too large"
+    headline: str = Words("This basket is too large")
 
     def __init__(self) -> None:
-        super().__init__("The total is more than one payment can carry. Order in two parts.")
+        super().__init__(Words("The total is more than one payment can carry. Order in two parts."))
 
 
 class NotFound(ShopError):
     code = "not_found"
     http_status = 404
-    headline = "We can't find that"
+    headline: str = Words("We can't find that")
 
 
 class LostReference(NotFound):
@@ -178,8 +216,10 @@ class LostReference(NotFound):
 
     def __init__(self) -> None:
         super().__init__(
-            "The payment page sent you back without a reference. Your order is safe: "
-            "find it under “My orders”, or by e-mail."
+            Words(
+                "The payment page sent you back without a reference. Your order is safe: "
+                "find it under “My orders”, or by e-mail."
+            )
         )
 
 
@@ -187,12 +227,14 @@ class OrderReferenceMissing(NotFound):
     """A payment page of Stripe's that names none of our checkouts."""
 
     code = "order_reference_missing"
-    headline = "Order data reference not found"
+    headline: str = Words("Order data reference not found")
 
     def __init__(self) -> None:
         super().__init__(
-            "The payment page that sent you here belongs to no checkout of this shop. If you paid, "
-            "write to us: your payment is not lost."
+            Words(
+                "The payment page that sent you here belongs to no checkout of this shop. If you "
+                "paid, write to us: your payment is not lost."
+            )
         )
 
 
@@ -200,20 +242,22 @@ class OrderDataMissing(NotFound):
     """A payment whose checkout is gone here, and cannot be made anew."""
 
     code = "order_data_missing"
-    headline = "Order data not found or expired"
+    headline: str = Words("Order data not found or expired")
 
     def __init__(self) -> None:
         super().__init__(
-            "What you ordered is no longer stored here. If you paid, your payment is not lost: we "
-            "see it and will write to you, so please don’t pay again. Otherwise start your "
-            "checkout again."
+            Words(
+                "What you ordered is no longer stored here. If you paid, your payment is not lost: "
+                "we see it and will write to you, so please don’t pay again. Otherwise start your "
+                "checkout again."
+            )
         )
 
 
 class Conflict(ShopError):
     code = "conflict"
     http_status = 409
-    headline = "That is no longer possible"
+    headline: str = Words("That is no longer possible")
 
 
 class ChangesTooFast(Conflict):
@@ -223,13 +267,15 @@ class ChangesTooFast(Conflict):
     code = "changes_too_fast"
 
     def __init__(self) -> None:
-        super().__init__("This order changes too fast to settle now; it will be looked at again.")
+        super().__init__(
+            Words("This order changes too fast to settle now; it will be looked at again.")
+        )
 
 
 class Forbidden(ShopError):
     code = "forbidden"
     http_status = 403
-    headline = "Not for this account"
+    headline: str = Words("Not for this account")
 
 
 class UnverifiedEvent(ShopError):
@@ -237,7 +283,7 @@ class UnverifiedEvent(ShopError):
 
     code = "signature_invalid"
     http_status = 400
-    headline = "Signature refused"
+    headline: str = Words("Signature refused")
 
     def __init__(self, message: str, *, about: str | None = None) -> None:
         """``about`` names what of the shop may be wrong: its ``secret`` or its ``clock``."""
@@ -250,7 +296,7 @@ class CannotStore(ShopError):
 
     code = "cannot_store"
     http_status = 503
-    headline = "Try again later"
+    headline: str = Words("Try again later")
 
 
 class StripeError(ShopError):
@@ -258,7 +304,7 @@ class StripeError(ShopError):
 
     code = "stripe_error"
     http_status = 502
-    headline = "The payment service did not answer"
+    headline: str = Words("The payment service did not answer")
 
 
 class StripeUnavailable(StripeError):

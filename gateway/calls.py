@@ -17,13 +17,14 @@ from domain.errors import (
     StripeReplayedFailure,
     StripeUnavailable,
 )
+from domain.words import Words
 
 # Heroku cuts a request at 30 s; two tries of 3 + 8 s stay below it. The SDK alone waits 80 s.
 CONNECT_S, READ_S = 3, 8
 QUICK_CONNECT_S, QUICK_READ_S = 1, 2  # on the success page a person is waiting: 3 s in all
 NETWORK_RETRIES = 1  # StripeClient itself retries nothing unless told to
 PAGE = 100  # the largest page that Stripe's lists give
-UNREACHED = (
+UNREACHED = Words(
     "We could not reach the payment service. Nothing was charged, and your basket is kept. "
     "Please try again in a moment."
 )
@@ -104,7 +105,8 @@ def _sorted(error: stripe.StripeError) -> Exception:
         return StripeUnavailable(UNREACHED)
     if status in (401, 409, 429):
         return StripeBusy(UNREACHED)
-    detail = f"The payment service refused: {error.user_message or error.code or status}"
+    why = error.user_message or error.code or status
+    detail = Words("The payment service refused: %(why)s", why=why)
     return (StripeMissing if status == 404 else StripeRefused)(detail)
 
 

@@ -21,6 +21,7 @@ def session(
     attempt_id: str,
     lines: list[dict[str, Any]],
     currency: str,
+    locale: str,
     delivery: dict[str, Any],
     contact: dict[str, Any],
     address: dict[str, Any],
@@ -33,7 +34,7 @@ def session(
     """Parameters of a Checkout Session, on Stripe's page or ``embedded`` in ours; amounts are minor
     units of ``currency``. One with a line that recurs subscribes. ``promotion`` is the id of a
     discount code; with ``tax_behavior`` Stripe adds up the tax for the customer that is named at
-    the call.
+    the call. Stripe speaks ``locale`` there.
 
     Metadata holds the attempt's id and nothing else, on the session and on what comes of it,
     because Stripe hands none of it from one to the other.
@@ -43,6 +44,7 @@ def session(
         "ui_mode": "embedded_page" if embedded else "hosted_page",
         "client_reference_id": attempt_id,
         "metadata": link,
+        "locale": locale,
         "customer_email": contact["email"],
         "expires_at": int(expires_at.timestamp()),
         **_ways_back(attempt_id, origin, embedded),

@@ -11,7 +11,7 @@ from werkzeug import Request, Response
 from werkzeug.utils import redirect
 
 from . import pages
-from .chaos import API_FAULTS
+from .chaos import API_FAULTS, Chaos
 
 if TYPE_CHECKING:
     from .box import Sandbox
@@ -41,6 +41,7 @@ FAULTS = {
     "conflict_409": "Calls are turned away: somebody else holds the object.",
     "hang": "Calls do their work, then say nothing for the seconds below.",
 }
+FILES = {"pay.css": "text/css", "panel.js": "text/javascript"}
 AFTER_RETRIES = {"cancel": "it is canceled", "unpaid": "it is unpaid", "past_due": "it stays"}
 
 
@@ -51,9 +52,9 @@ def serve(box: Sandbox, environ: dict[str, Any]) -> Response:
         return redirect("/_sandbox/", 303) if request.path == "/" else _missing()
     if name == "":
         return _page(box)
-    if name == "pay.css":
-        style = (pages.HERE / "static" / "pay.css").read_bytes()
-        return Response(style, mimetype="text/css", headers={"Cache-Control": "max-age=60"})
+    if name in FILES:
+        content = (pages.HERE / "static" / name).read_bytes()
+        return Response(content, mimetype=FILES[name], headers={"Cache-Control": "max-age=60"})
     action = ACTIONS.get((request.method, name))
     if action is None:
         return _missing()
@@ -76,8 +77,10 @@ def _missing() -> Response:
 
 def _read_form(name: str, form: Any) -> Obj:
     """The page sends every switch; a tick that is not there is off."""
-    if name != "chaos" or "clear" in form:
+    if name != "chaos":
         return dict(form)
+    if "clear" in form:  # beside all the switches, as they stand in their form
+        return {"clear": True}
     asked: Obj = {tick: tick in form for tick in TICKS}
     for key, value in form.items():
         fault, _, part = key.partition(".")
@@ -161,6 +164,44 @@ ACTIONS: dict[tuple[str, str], Callable[[Sandbox, Obj], Any]] = {
 }
 
 
+def ahead(chaos: Chaos) -> list[str]:
+    """What is about to happen, a sentence for each switch that is on."""
+    said = [
+        *(
+            (pct, f"{says}: {_of_them(pct)}.")
+            for pct, says in (
+                (chaos.drop_pct, "Webhooks are lost on the way, and the shop has to ask"),
+                (chaos.wrong_secret_pct, "Webhooks are forged"),
+                (chaos.stale_signature_pct, "Webhooks are an hour stale"),
+            )
+        ),
+        (chaos.delay_s, f"Each webhook sets out {chaos.delay_s:g} s late."),
+        (chaos.duplicate, f"Each webhook arrives {chaos.duplicate + 1} times."),
+        (chaos.reorder, "Webhooks that are due together arrive in another order."),
+        (chaos.old_api_version, "Events come in the shapes of an old API version."),
+        (chaos.intent_born_late, "A session names its payment only once it is complete."),
+        (chaos.events_before_answer, "Webhooks overtake the answers to the calls they are about."),
+        (chaos.outage == "503", "Every API call is answered 503."),
+        (chaos.outage == "refused", "Nobody answers an API call: the line is dead."),
+        (chaos.decline_renewals, f"The bank declines {chaos.decline_renewals} renewals to come."),
+    ]
+    for name in API_FAULTS:
+        fault = getattr(chaos, name)
+        which = fault.only or chaos.only
+        does = FAULTS[name].removeprefix("Calls ").rstrip(".")
+        does = does.replace("the seconds below", f"{chaos.hang_s:g} s")
+        calls = f"Calls like {which} {does}" if which else f"API calls {does}"
+        said += [
+            (fault.next, f"{calls}: the next {fault.next}."),
+            (fault.pct, f"{calls}: {_of_them(fault.pct)}."),
+        ]
+    return [sentence for is_on, sentence in said if is_on]
+
+
+def _of_them(pct: float) -> str:
+    return "every one" if pct >= 100 else f"{pct:g} % of them"
+
+
 def _page(box: Sandbox) -> Response:
     now = box.now()
     with box.lock:
@@ -197,7 +238,8 @@ def _page(box: Sandbox) -> Response:
         events=events,
         requests=requests,
         clock=datetime.fromtimestamp(now, UTC).strftime("%-d %B %Y, %H:%M:%S UTC"),
-        is_calm=box.chaos.is_calm,
+        ahead=ahead(box.chaos),
+        scripts=True,
     )
 
 

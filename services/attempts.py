@@ -15,6 +15,7 @@ from domain.clock import now
 from domain.errors import Conflict
 from domain.strategies import Moment
 from domain.transitions import LineState
+from domain.words import Words
 from extensions import db, is_postgresql, reading
 from models import Cart, CartItem, CheckoutAttempt, Order, OrderItem, Payment, StripeLeg
 from services import history
@@ -109,6 +110,7 @@ def ensure_order(attempt: CheckoutAttempt, moment: Moment, cause: Cause) -> Orde
         name=contact.get("name"),
         email=contact.get("email"),
         phone=contact.get("phone"),
+        language=attempt.language,
         address=attempt.snapshot.get("address"),
         delivery=attempt.snapshot.get("delivery"),
         created_at=now(),
@@ -205,8 +207,11 @@ def take_lines_again(attempt: CheckoutAttempt, cause: Cause) -> None:
     if gone:
         titles = ", ".join(line["title"] for line in gone)
         raise Conflict(
-            f"{titles}: no longer in your basket as it was then, so this order cannot be paid "
-            "again. Nothing was charged. Check out what is in your basket instead."
+            Words(
+                "%(titles)s: no longer in your basket as it was then, so this order cannot be paid "
+                "again. Nothing was charged. Check out what is in your basket instead.",
+                titles=titles,
+            )
         )
     reach(attempt, Moment.START, cause)
 

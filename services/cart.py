@@ -22,6 +22,7 @@ from domain.errors import (
     UnknownProduct,
 )
 from domain.facts import LegState
+from domain.words import Words
 from extensions import atomic, db, insert_once, reading, retrying
 from models import Cart, CartItem, CheckoutAttempt, Product, StripeLeg
 from services import catalogue, settle
@@ -145,8 +146,18 @@ class NoMoreLeft(OutOfStock):
     def __init__(self, product: Product, free: int, in_basket: int) -> None:
         super().__init__(product.sku, product.title, max(free - in_basket, 0))
         self.message = (
-            f"Only {free} of {product.title} left, and {in_basket} of them "
-            f"{'is' if in_basket == 1 else 'are'} in your basket already."
+            Words(
+                "Only %(free)s of %(title)s left, and 1 of them is in your basket already.",
+                free=free,
+                title=product.title,
+            )
+            if in_basket == 1
+            else Words(
+                "Only %(free)s of %(title)s left, and %(mine)s of them are in your basket already.",
+                free=free,
+                title=product.title,
+                mine=in_basket,
+            )
         )
 
 
@@ -269,7 +280,7 @@ def replace(shopper_id: str, items: list[tuple[str, object]], currency: str) -> 
         elif not same:
             settled = settle.settle(current.id, SHOPPER, end=True)
             if settled and settled.state == "settled":
-                raise Conflict("Your last checkout was paid. Look at your orders first.")
+                raise Conflict(Words("Your last checkout was paid. Look at your orders first."))
     _fill(shopper_id, wanted, currency)
 
 
@@ -384,11 +395,14 @@ def _line(item: CartItem, currency: str, held: int) -> Line:
     price = product.prices.get(currency)
     problem = None
     if not product.active:
-        problem = "No longer for sale. Remove it to go on."
+        problem = Words("No longer for sale. Remove it to go on.")
     elif price is None:
-        problem = f"Not sold in {currency.upper()}. Choose another currency, or remove it to go on."
+        problem = Words(
+            "Not sold in %(currency)s. Choose another currency, or remove it to go on.",
+            currency=currency.upper(),
+        )
     elif (free := product.free + held) < item.quantity:
-        problem = f"Only {free} left." if free > 0 else "Sold out."
+        problem = Words("Only %(free)s left.", free=free) if free > 0 else Words("Sold out.")
     unit_amount = price if price is not None else item.shown_amount
     shown = item.shown_amount if item.shown_currency == currency else unit_amount
     return _shown(product, item.quantity, unit_amount, shown, product.plan, problem, held)

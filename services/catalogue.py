@@ -10,8 +10,10 @@ from typing import Any, Protocol
 from sqlalchemy import func, or_, select
 
 from domain.errors import NotFound, UnknownProduct
+from domain.words import Words
 from extensions import atomic, db, reading
 from models import Product, StockMovement
+from services import language
 
 PAGE = 12
 CURRENCIES = ("eur", "usd", "jpy")
@@ -58,7 +60,7 @@ def by_slug(slug: str) -> Product:
     with reading() as session:
         product = session.scalar(select(Product).where(Product.slug == slug))
     if product is None:
-        raise NotFound("There is no such product in this shop.")
+        raise NotFound(Words("There is no such product in this shop."))
     return product
 
 
@@ -81,9 +83,13 @@ def search(
     if category:
         where.append(Product.category == category)
     if query:
-        like = f"%{_escaped(query)}%"
+        like, meant = f"%{_escaped(query)}%", language.meant(query)
+        read = (Product.title, Product.subtitle)
         where.append(
-            or_(*(column.ilike(like, escape="\\") for column in (Product.title, Product.subtitle)))
+            or_(
+                *(column.ilike(like, escape="\\") for column in read),
+                *(column.in_(meant) for column in read),
+            )
         )
     with reading() as session:
         found = session.scalars(

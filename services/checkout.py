@@ -36,11 +36,22 @@ from domain.facts import LegEnded, LegSeen, LegState, News, SubscriptionSeen
 from domain.money import LARGEST_AMOUNT
 from domain.strategies import Moment
 from domain.transitions import Status
+from domain.words import Words
 from extensions import atomic, reading, retrying
 from gateway import current_gateway
 from gateway.calls import UNREACHED
 from models import Cart, CartItem, CheckoutAttempt, StripeLeg
-from services import attempts, history, inbox, legs, pricing, settle, snapshots, stock
+from services import (
+    attempts,
+    history,
+    inbox,
+    language,
+    legs,
+    pricing,
+    settle,
+    snapshots,
+    stock,
+)
 from services import settings as shop_settings
 from services.causes import CHECKOUT, LANDING, SHOPPER, Cause
 from services.pricing import Priced
@@ -48,7 +59,7 @@ from services.pricing import Priced
 log = structlog.get_logger()
 
 TRIES = 4  # of a checkout that another tab of the same shopper keeps overtaking
-OVERTAKEN = "Your basket is being changed in another window. Look at it and try again."
+OVERTAKEN = Words("Your basket is being changed in another window. Look at it and try again.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +119,7 @@ class AlreadyPaid(Conflict):
 
     def __init__(self, order_id: str) -> None:
         self.order_id = order_id
-        super().__init__("Your last checkout is paid, or being paid. Here is your order.")
+        super().__init__(Words("Your last checkout is paid, or being paid. Here is your order."))
 
 
 class CheckoutEnded(Conflict):
@@ -116,7 +127,7 @@ class CheckoutEnded(Conflict):
 
     def __init__(self) -> None:
         super().__init__(
-            "This checkout has ended. Your basket is as it was; start again from there."
+            Words("This checkout has ended. Your basket is as it was; start again from there.")
         )
 
 
@@ -300,7 +311,7 @@ def found_at_stripe(session_id: str) -> str:
         facts = current_gateway().read_session(session_id, quick=True)
     except StripeRefused as refused:
         raise NotFound(
-            "There is no such order. Check the link, or find your order by e-mail."
+            Words("There is no such order. Check the link, or find your order by e-mail.")
         ) from refused
     named = next(fact.origin.attempt_id for fact in facts if isinstance(fact, (LegEnded, LegSeen)))
     if named is None:
@@ -351,7 +362,7 @@ def _draft(
             raise EmptyCart
         chosen = DELIVERIES.get(delivery)
         if chosen is None or cart.currency not in chosen.prices:
-            raise NotFound("There is no such delivery.")
+            raise NotFound(Words("There is no such delivery."))
         if len(plans.rhythms(lines)) > 1:
             raise PlansDoNotMix([line["title"] for line in plans.recurring(lines)])
         pricing.must_be_taxable(lines)
@@ -452,6 +463,7 @@ def _record(shopper_id: str, draft: _Draft, priced: Priced, way: str) -> str:
             fingerprint=draft.fingerprint,
             snapshot={**draft.snapshot, **priced.told, "lines": priced.lines},
             currency=draft.currency,
+            language=language.spoken(),
             subtotal=priced.subtotal,
             discount=priced.discount,
             shipping=priced.shipping,
@@ -498,10 +510,16 @@ def _page(attempt_id: str, *, may_open: bool = True) -> PayPage:
         settle.settle(attempt_id, CHECKOUT)  # gives stock and lines back
         code = _code_of(attempt_id)
         if code:
-            raise CodeRefused(f"The payment service does not take the code {code} for this order.")
+            raise CodeRefused(
+                Words(
+                    "The payment service does not take the code %(code)s for this order.", code=code
+                )
+            )
         raise StripeRefused(
-            "The payment service did not accept this order. Nothing was charged, and your basket "
-            "is kept."
+            Words(
+                "The payment service did not accept this order. Nothing was charged, and your "
+                "basket is kept."
+            )
         )
     usable = {
         kind: door
@@ -575,5 +593,5 @@ def _owned(order_id: str, shopper_id: str) -> CheckoutAttempt:
             )
         )
     if attempt is None:
-        raise NotFound("There is no such order.")
+        raise NotFound(Words("There is no such order."))
     return attempt

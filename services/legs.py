@@ -25,6 +25,7 @@ from extensions import atomic, db, reading, retrying
 from gateway import current_gateway, parameters
 from gateway.doors import OpenedLeg
 from models import CheckoutAttempt, StripeLeg, User
+from services import language
 from services.exceptions import open_exception
 
 log = structlog.get_logger()
@@ -129,11 +130,16 @@ def _row(attempt: CheckoutAttempt, kind: str, *, key: str, **more: Any) -> Strip
 
 
 def _session(attempt: CheckoutAttempt, deadline: datetime, origin: str) -> dict[str, Any]:
+    delivery = attempt.snapshot["delivery"]
+    with language.speaking(attempt.language):  # Stripe's page reads like the one before it
+        lines = [dict(line) | {"title": language.kept(line["title"])} for line in attempt.lines]
+        delivery = dict(delivery) | {"label": language.kept(delivery["label"])}
     return parameters.session(
         attempt_id=attempt.id,
-        lines=attempt.lines,
+        lines=lines,
         currency=attempt.currency,
-        delivery=attempt.snapshot["delivery"],
+        locale=attempt.language,
+        delivery=delivery,
         contact=attempt.snapshot["contact"],
         address=attempt.snapshot["address"],
         expires_at=deadline,

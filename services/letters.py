@@ -58,6 +58,6 @@ def parts(text: str) -> list[tuple[list[str], str | None]]:
             if at is None:
                 found.append((lines, None))
                 break
-            found.append(([line.removesuffix(":") for line in lines[:at]], lines[at]))
+            found.append(([line.rstrip(":：") for line in lines[:at]], lines[at]))
             lines = lines[at + 1 :]
     return found

@@ -13,6 +13,7 @@ from itsdangerous import BadSignature, URLSafeSerializer
 from sqlalchemy import update
 
 from domain.errors import Conflict, NotFound
+from domain.words import Words
 from extensions import atomic, reading
 from models import AuditEntry, CheckoutAttempt, Order
 from services import history, outbox
@@ -24,56 +25,66 @@ LONGEST = 300
 
 class LinkDamaged(NotFound):
     code = "link_damaged"
-    headline = "This link is not complete"
+    headline = Words("This link is not complete")
 
     def __init__(self) -> None:
         super().__init__(
-            "A part of the address is missing or was changed on its way here, or it is very old. "
-            "Copy the whole link out of our mail, or have a fresh one sent to you."
+            Words(
+                "A part of the address is missing or was changed on its way here, or it is very "
+                "old. Copy the whole link out of our mail, or have a fresh one sent to you."
+            )
         )
 
 
 class LinkForeign(NotFound):
     code = "link_foreign"
-    headline = "This link belongs to another order"
+    headline = Words("This link belongs to another order")
 
     def __init__(self) -> None:
         super().__init__(
-            "The link is one of ours, but it opens another order than the one in this address. "
-            "Copy the whole link out of our mail, or have a fresh one sent to you."
+            Words(
+                "The link is one of ours, but it opens another order than the one in this address. "
+                "Copy the whole link out of our mail, or have a fresh one sent to you."
+            )
         )
 
 
 class LinkRevoked(NotFound):
     code = "link_revoked"
-    headline = "This link has been replaced"
+    headline = Words("This link has been replaced")
 
     def __init__(self) -> None:
         super().__init__(
-            "A fresh link was sent to the e-mail address of this order, and older ones stopped "
-            "working. Look for our newest mail, or have another link sent to you."
+            Words(
+                "A fresh link was sent to the e-mail address of this order, and older ones stopped "
+                "working. Look for our newest mail, or have another link sent to you."
+            )
         )
 
 
 class LinkDead(NotFound):
     code = "link_dead"
-    headline = "This order is no longer kept"
+    headline = Words("This order is no longer kept")
 
     def __init__(self) -> None:
         super().__init__(
-            "The link is one of ours, but we no longer keep the order that it opened. Write to us "
-            "if you think that it should still be here."
+            Words(
+                "The link is one of ours, but we no longer keep the order that it opened. Write to "
+                "us if you think that it should still be here."
+            )
         )
 
 
 class OrderErased(NotFound):
     code = "link_erased"
-    headline = "The details of this order were erased"
+    headline = Words("The details of this order were erased")
 
     def __init__(self) -> None:
         super().__init__(
-            "Somebody asked us to erase the personal data of this order, so no link opens it any "
-            "more. What was paid stays in our books, without the person."
+            Words(
+                "Somebody asked us to erase the personal data of this order, so no link opens it "
+                "any more. What was paid stays in our books, without the person."
+            )
         )
 
 
@@ -120,7 +131,7 @@ def replace(order_id: str, cause: Cause) -> None:
             .execution_options(synchronize_session=False)
         )
         if version is None:
-            raise Conflict("There is no e-mail address to send a fresh link to.")
+            raise Conflict(Words("There is no e-mail address to send a fresh link to."))
         history.noted(order_id, "note", cause, "links replaced, a fresh one mailed")
         if cause.actor:
             session.add(AuditEntry(actor=cause.actor, action="replaced links", subject=order_id))

@@ -110,6 +110,7 @@ def as_order(case: Dossier) -> Order:
         refunded=0,
         name=contact.get("name"),
         email=contact.get("email"),
+        language=attempt.language,
         address=attempt.snapshot.get("address"),
         delivery=attempt.snapshot.get("delivery"),
         version=0,

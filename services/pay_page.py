@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from flask_babel import gettext as _
+
 from domain import plans
 from domain.clock import now
 from domain.facts import LegState
-from domain.money import display
-from services import legs, orders
+from services import language, legs, orders
 from services.cart import Renewal
 from services.checkout import PayPage
 
@@ -28,8 +29,10 @@ class Asked:
     @property
     def headline(self) -> str:
         if self.is_paid:
-            return "Save a card for your subscription"
-        return f"Pay {self._sum(self.once + self.first)}" if self.has_sum else "Start your trial"
+            return _("Save a card for your subscription")
+        if not self.has_sum:
+            return _("Start your trial")
+        return _("Pay %(sum)s", sum=self._sum(self.once + self.first))
 
     @property
     def has_sum(self) -> bool:
@@ -51,7 +54,7 @@ class Asked:
     @property
     def press_once(self) -> str:
         """The same once the card is saved."""
-        return f"Pay {self._sum(self.once)}"
+        return _("Pay %(sum)s", sum=self._sum(self.once))
 
     @property
     def charges(self) -> tuple[str, str] | None:
@@ -59,10 +62,12 @@ class Asked:
         return (self._sum(self.once), self._sum(self.first)) if self.once and self.first else None
 
     def _subscribe(self, due: int) -> str:
-        return f"Pay {self._sum(due)} now, and subscribe" if due else "Save card and start trial"
+        if not due:
+            return _("Save card and start trial")
+        return _("Pay %(sum)s now, and subscribe", sum=self._sum(due))
 
     def _sum(self, amount: int) -> str:
-        return display(amount, self.currency)
+        return language.money(amount, self.currency)
 
 
 def describe(case: orders.Dossier, page: PayPage) -> Asked:

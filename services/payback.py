@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from flask_babel import gettext as _
 from sqlalchemy import select
 
 from domain.clock import now
 from domain.errors import StripeRefused, StripeReplayedFailure
 from domain.facts import RefundSeen
-from domain.money import display
 from extensions import atomic, reading
 from gateway import current_gateway
 from models import Order, OutboxMessage, Refund
-from services import attempts, letters, links, mail, orders, outbox, refunds, settle
+from services import attempts, language, letters, links, mail, orders, outbox, refunds, settle
 from services.causes import Cause
 
 KEY_LIVES = timedelta(hours=23)  # Stripe forgets an idempotency key after 24
@@ -81,8 +81,9 @@ def tell(message: OutboxMessage) -> outbox.Result:
         order = session.scalar(select(Order).where(Order.id == message.order_id))
     if order is None or not order.email:
         return {"not_sent": "there is no order with an address"}
-    amount = display(row.amount or 0, row.currency or order.currency)
     number = orders.number(order)
-    about = {"number": number, "amount": amount, "link": letters.origin() + links.path(order)}
-    subject = f"{amount} is on its way back to you"
-    return mail.send(letters.letter(message, order.email, subject, "refunded", **about))
+    with language.speaking(order.language):
+        amount = language.money(row.amount or 0, row.currency or order.currency)
+        about = {"number": number, "amount": amount, "link": letters.origin() + links.path(order)}
+        subject = _("%(amount)s is on its way back to you", amount=amount)
+        return mail.send(letters.letter(message, order.email, subject, "refunded", **about))

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from domain import plans
+from flask_babel import gettext as _
+
 from domain.facts import LegState
-from domain.money import display
 from domain.transitions import LineState
 from models import OrderItem, Payment, StripeLeg, Subscription
-from services import legs, plan_rows
+from services import language, legs, plan_rows
 from services.orders import Dossier
 
 UNPAID = ("past_due", "unpaid")
@@ -49,7 +49,7 @@ class PlanView:
 
     @property
     def title(self) -> str:
-        return ", ".join(line.title for line in self.lines)
+        return language.listed([line.title for line in self.lines])
 
     @property
     def price(self) -> int:
@@ -127,7 +127,7 @@ def state_of(row: Subscription) -> str:
 def _running(rows: list[Subscription], payments: Iterable[Payment]) -> PlanView:
     row, parts = rows[0], {row.part for row in rows}
     begun = row.status in plan_rows.BEGUN
-    lines = [PlanLine(one.title, one.price, _plan(one)) for one in rows]
+    lines = [PlanLine(language.kept(one.title), one.price, _plan(one)) for one in rows]
     return PlanView(
         lines=lines,
         currency=row.currency,
@@ -151,14 +151,16 @@ def _running(rows: list[Subscription], payments: Iterable[Payment]) -> PlanView:
 def _waiting(item: OrderItem, case: Dossier) -> PlanView:
     until = save_until(case) if item.state == LineState.PENDING else None
     words = {
-        LineState.PENDING: "It begins once a card is saved." if until else "It is being set up.",
-        LineState.PAST_DUE: "Its first payment failed. Nothing was charged.",
-        LineState.NOT_STARTED: "No card was saved for it in time, so nothing is charged.",
-        LineState.ENDED: "Its first payment was never made, so nothing is charged.",
+        LineState.PENDING: _("It begins once a card is saved.")
+        if until
+        else _("It is being set up."),
+        LineState.PAST_DUE: _("Its first payment failed. Nothing was charged."),
+        LineState.NOT_STARTED: _("No card was saved for it in time, so nothing is charged."),
+        LineState.ENDED: _("Its first payment was never made, so nothing is charged."),
     }
     state = LineState(item.state)
     return PlanView(
-        lines=[PlanLine(item.title, item.price, item.plan or {})],
+        lines=[PlanLine(language.kept(item.title), item.price, item.plan or {})],
         currency=case.attempt.currency,
         state="save_card" if until else state,
         words=words.get(state, ""),
@@ -168,29 +170,38 @@ def _waiting(item: OrderItem, case: Dossier) -> PlanView:
 
 def _words(row: Subscription, price: int) -> str:
     """A sentence about where a subscription stands; ``price`` of all its lines."""
-    each = f"{display(price, row.currency)} {plans.every(_plan(row))}"
+    amount, rhythm = language.money(price, row.currency), language.every(_plan(row))
     trial, period, leaves, ended = map(
         _day, (row.trial_end, row.period_end, row.cancel_at, row.ended_at)
     )
     match row.status:
         case "trialing" if leaves:
-            return f"Free until {leaves}, then it ends. Nothing is charged."
+            return _("Free until %(day)s, then it ends. Nothing is charged.", day=leaves)
         case "trialing":
-            return f"Trial until {trial}, then {each}."
+            return _(
+                "Trial until %(day)s, then %(amount)s %(rhythm)s.",
+                day=trial,
+                amount=amount,
+                rhythm=rhythm,
+            )
         case "active" if leaves:
-            return f"Ends on {leaves}. Nothing more is charged."
+            return _("Ends on %(day)s. Nothing more is charged.", day=leaves)
         case "active":
-            return f"Active, renews on {period}."
+            return _("Active, renews on %(day)s.", day=period)
         case "past_due" | "unpaid":
-            return f"The payment of {display(price, row.currency)} failed. Nothing was charged."
+            return _("The payment of %(amount)s failed. Nothing was charged.", amount=amount)
         case "incomplete" if row.pay_url:
-            return "Its first payment failed. Nothing was charged."
+            return _("Its first payment failed. Nothing was charged.")
         case "incomplete":
-            return "Its first payment is being confirmed."
+            return _("Its first payment is being confirmed.")
         case "incomplete_expired":
-            return "Its first payment was never made, so nothing is charged."
+            return _("Its first payment was never made, so nothing is charged.")
         case "canceled":
-            return f"Ended on {ended}. Nothing more is charged." if ended else "It has ended."
+            return (
+                _("Ended on %(day)s. Nothing more is charged.", day=ended)
+                if ended
+                else _("It has ended.")
+            )
         case _:
             return row.status.replace("_", " ").capitalize()
 
@@ -205,4 +216,4 @@ def _plan(row: Subscription) -> dict[str, Any]:
 
 
 def _day(moment: datetime | None) -> str:
-    return f"{moment.day} {moment:%b %Y}" if moment else ""
+    return language.day(moment) if moment else ""

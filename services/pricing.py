@@ -17,6 +17,7 @@ from domain.clock import now
 from domain.codes import Code
 from domain.errors import CodeRefused, NoTaxOnPlans
 from domain.transitions import PAID_STATUSES
+from domain.words import Words
 from extensions import reading
 from gateway import current_gateway
 from models import Order
@@ -96,13 +97,15 @@ def find(text: str, lines: list[Line], currency: str, email: str | None = None) 
     """The code of that name, if it can be used for these lines. Raises CodeRefused."""
     shown = text if len(text) <= 20 else f"{text[:20]}…"
     if plans.recurring(lines):
-        raise CodeRefused("A discount code cannot be used while a subscription is in the basket.")
+        raise CodeRefused(
+            Words("A discount code cannot be used while a subscription is in the basket.")
+        )
     known = current_gateway().find_code(text) if codes.is_possible(text) else None
     if known is None:
-        raise CodeRefused(f"There is no code “{shown}”.")
+        raise CodeRefused(Words("There is no code “%(code)s”.", code=shown))
     refusal = known.refusal(sum(map(plans.price, lines)), currency, now())
     if refusal is None and known.first_order_only and email and _has_bought(email):
-        refusal = f"The code {known.code} is for a first order."
+        refusal = Words("The code %(code)s is for a first order.", code=known.code)
     if refusal:
         raise CodeRefused(refusal)
     return known

@@ -8,7 +8,7 @@ guessed: what does not fit our catalogue to the cent is left to a person.
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -27,7 +27,7 @@ from gateway import current_gateway
 from gateway.facts import Payer, Purchase, PurchaseLine
 from gateway.pricing import rates_of
 from models import CheckoutAttempt, Product, StripeLeg
-from services import history
+from services import history, language
 from services import settings as shop_settings
 from services.causes import Cause
 
@@ -56,7 +56,7 @@ def refill(attempt_id: str, payment_intent: str | None, subscription: str | None
     payer, label = Payer(), None
     if payment_intent:
         bought = _purchase(payment_intent, subscription)
-        label = bought.delivery_label if bought else None
+        label = language.own_words(bought.delivery_label or "") or None if bought else None
         payer = bought.payer if bought else current_gateway().payer_of(payment_intent)
     with atomic() as session:
         known = session.get(CheckoutAttempt, attempt_id)
@@ -101,7 +101,8 @@ class _Made:
 def _lines(bought: Purchase) -> _Made | None:
     """Stripe's line items, with what the delivery cost, if each is exactly one product of ours and
     the amounts add up; None otherwise."""
-    sold, shipping, label = list(bought.lines), bought.shipping, bought.delivery_label
+    sold = [replace(line, title=language.own_words(line.title)) for line in bought.lines]
+    shipping, label = bought.shipping, language.own_words(bought.delivery_label or "") or None
     if any(line.rhythm for line in sold):  # then the parcel is a line of its own
         labels = {way.label for way in DELIVERIES.values()}
         sent = next((line for line in sold if line.title in labels and not line.rhythm), None)

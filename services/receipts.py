@@ -6,13 +6,13 @@ from datetime import timedelta
 from email.message import EmailMessage
 
 from flask import render_template
+from flask_babel import gettext as _
 from sqlalchemy import func, select, update
 
 from domain.clock import now
-from domain.money import display
 from extensions import atomic, reading
-from models import CheckoutAttempt, Order, OutboxMessage, Payment
-from services import letters, links, mail, orders, outbox, plan_pages, shop, sign_in
+from models import CheckoutAttempt, Order, OrderItem, OutboxMessage, Payment
+from services import language, letters, links, mail, orders, outbox, plan_pages, shop, sign_in
 
 MOST_LINKS = 20
 FORGOTTEN: outbox.Result = {"not_sent": "the person is forgotten"}
@@ -50,9 +50,14 @@ def send_failure(message: OutboxMessage) -> outbox.Result:
         return FORGOTTEN
     number = orders.number(order) if order else None
     link = letters.origin() + (links.path(order) if order else f"/orders/{attempt.id}")
-    subject = f"The payment for {_called(number)} did not go through"
     about = {"number": number, "link": link}
-    return mail.send(letters.letter(message, email, subject, "payment_failed", **about))
+    with language.speaking(attempt.language):
+        subject = (
+            _("The payment for order %(number)s did not go through", number=number)
+            if number
+            else _("The payment for your order did not go through")
+        )
+        return mail.send(letters.letter(message, email, subject, "payment_failed", **about))
 
 
 @outbox.handles("order_links", forgets=True)
@@ -85,7 +90,9 @@ def send_order_links(message: OutboxMessage) -> outbox.Result:
         (orders.number(one), one.created_at, letters.origin() + links.path(one)) for one in found
     ]
     to = str(found[0].email)
-    return mail.send(letters.letter(message, to, "Your orders", "links", orders=listed))
+    with language.speaking(found[0].language):
+        subject = _("Your orders")
+        return mail.send(letters.letter(message, to, subject, "links", orders=listed))
 
 
 @outbox.handles("fresh_link")
@@ -99,8 +106,9 @@ def send_fresh_link(message: OutboxMessage) -> outbox.Result:
         return {"not_sent": "a newer link has replaced it"}
     number = orders.number(order)
     about = {"number": number, "link": letters.origin() + links.path(order)}
-    subject = f"A fresh link to order {number}"
-    return mail.send(letters.letter(message, order.email, subject, "fresh_link", **about))
+    with language.speaking(order.language):
+        subject = _("A fresh link to order %(number)s", number=number)
+        return mail.send(letters.letter(message, order.email, subject, "fresh_link", **about))
 
 
 @outbox.handles("receipt_again")
@@ -124,6 +132,11 @@ def compose(message: OutboxMessage) -> EmailMessage:
     with reading() as session:
         order = session.scalars(select(Order).where(Order.id == message.order_id)).one()
         items = list(order.items)
+    with language.speaking(order.language):
+        return _written(message, order, items)
+
+
+def _written(message: OutboxMessage, order: Order, items: list[OrderItem]) -> EmailMessage:
     case = orders.dossier(order.id)
     about = {
         "order": order,
@@ -132,16 +145,13 @@ def compose(message: OutboxMessage) -> EmailMessage:
         "unpaid": plan_pages.unpaid(items),
         "plans": plan_pages.of(case) if case else [],
         "number": orders.number(order),
-        "money": lambda amount: display(amount, order.currency),
+        "money": lambda amount: language.money(amount, order.currency),
         "link": letters.origin() + links.path(order),
         "shop": shop.IDENTITY,
     }
     to = str(message.payload.get("to") or order.email)
-    mail_ = letters.addressed(message, to, f"Your receipt for order {about['number']}")
+    subject = _("Your receipt for order %(number)s", number=about["number"])
+    mail_ = letters.addressed(message, to, subject)
     mail_.set_content(render_template("email/receipt.txt", **about))
     mail_.add_alternative(render_template("email/receipt.html", **about), subtype="html")
     return mail_
-
-
-def _called(number: str | None) -> str:
-    return f"order {number}" if number else "your order"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from flask_babel import gettext as _
 from sqlalchemy import select
 
 from domain.clock import now
@@ -28,6 +29,7 @@ from services import (
     attempts,
     disputes,
     history,
+    language,
     letters,
     links,
     mail,
@@ -273,5 +275,6 @@ def tell(message: OutboxMessage) -> outbox.Result:
         "is_last": message.payload["is_last"],
         "link": letters.origin() + links.path(order),
     }
-    subject = f"Order {number} is on its way"
-    return mail.send(letters.letter(message, order.email, subject, "shipped", **about))
+    with language.speaking(order.language):
+        subject = _("Order %(number)s is on its way", number=number)
+        return mail.send(letters.letter(message, order.email, subject, "shipped", **about))

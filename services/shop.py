@@ -1,21 +1,20 @@
-"""Who this shop is, for pages and mails; a shop edits this."""
+"""Who this shop is, for pages and mails; its settings say so."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import cast
+
+from flask import current_app, has_app_context
+from werkzeug.local import LocalProxy
+
+from domain.look import Identity
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
-    name: str
-    tagline: str
-    help_email: str
-    number_prefix: str
+def _identity() -> Identity:
+    if not has_app_context():
+        return Identity()
+    found: Identity = current_app.extensions["settings"].identity
+    return found
 
 
-IDENTITY = Identity(
-    name="Northlight Supply",
-    tagline="Plain things, made to be used for years.",
-    help_email="help@northlight.example",
-    number_prefix="NL",
-)
+IDENTITY = cast(Identity, LocalProxy(_identity))

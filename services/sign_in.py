@@ -13,13 +13,15 @@ import secrets
 from datetime import timedelta
 
 from flask import current_app
+from flask_babel import gettext as _
 from sqlalchemy import delete, func, or_, select, update
 
 from domain.clock import now
 from domain.errors import ShopError
+from domain.words import Words
 from extensions import atomic, insert_once, reading
 from models import Order, OutboxMessage, ShopperSession, SignInLink
-from services import letters, links, mail, outbox
+from services import language, letters, links, mail, outbox
 
 TO_SIGN_IN = "shopper-sign-in"
 LINK_LIVES = timedelta(minutes=15)
@@ -35,25 +37,30 @@ KEPT = timedelta(days=1)  # what is over, and links that were mailed
 class LinkTooOld(ShopError):
     code = "link_expired"
     http_status = 410
-    headline = "This link is too old"
+    headline = Words("This link is too old")
 
     def __init__(self) -> None:
         minutes = int(LINK_LIVES.total_seconds() // 60)
         super().__init__(
-            f"Links to sign in work for {minutes} minutes, so that an old mail opens nothing. "
-            "Have a new one sent to you."
+            Words(
+                "Links to sign in work for %(minutes)s minutes, so that an old mail opens nothing. "
+                "Have a new one sent to you.",
+                minutes=minutes,
+            )
         )
 
 
 class LinkUsed(ShopError):
     code = "link_used"
     http_status = 410
-    headline = "This link has been used"
+    headline = Words("This link has been used")
 
     def __init__(self) -> None:
         super().__init__(
-            "Each link signs in one browser, once. If that was not you, sign out everywhere after "
-            "you have signed in with a new one."
+            Words(
+                "Each link signs in one browser, once. If that was not you, sign out everywhere "
+                "after you have signed in with a new one."
+            )
         )
 
 
@@ -75,12 +82,12 @@ def send(message: OutboxMessage) -> outbox.Result:
     """Mail the link, if anything was ordered with this address. Its time begins when it is sent."""
     typed = message.payload.get("email", "")
     with atomic() as session:
-        known = session.scalar(
-            select(Order.email)
+        known, spoken = session.execute(
+            select(Order.email, Order.language)
             .where(func.lower(Order.email) == typed)
             .order_by(Order.created_at.desc())
             .limit(1)
-        )
+        ).first() or (None, None)
         if known is None:
             return UNKNOWN
         others = select(func.count()).where(
@@ -97,8 +104,9 @@ def send(message: OutboxMessage) -> outbox.Result:
                 update(SignInLink).where(SignInLink.id == message.key).values(until=until)
             )
     link = f"{letters.origin()}/orders/sign-in?token={links.sign(TO_SIGN_IN, message.key)}"
-    subject = "Sign in to see your orders"
-    return mail.send(letters.letter(message, known, subject, "sign_in", link=link))
+    with language.speaking(spoken):
+        subject = _("Sign in to see your orders")
+        return mail.send(letters.letter(message, known, subject, "sign_in", link=link))
 
 
 def whom(token: str) -> str:

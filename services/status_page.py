@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import accumulate
 from typing import Any
 
-from domain import plans
+from flask_babel import gettext as _
+from flask_babel import ngettext
+
+from domain import declines, plans
 from domain.clock import now
 from domain.facts import LegState
-from domain.money import display
 from domain.transitions import PAID_STATUSES, LineState, PaymentStatus, Status
 from extensions import reading
 from models import CheckoutAttempt, Shipment
-from services import checkout, disputes, orders, plan_pages, refunds, settings, snapshots
+from services import (
+    checkout,
+    disputes,
+    language,
+    orders,
+    plan_pages,
+    refunds,
+    settings,
+    snapshots,
+)
 from services.plan_pages import PlanView
 
 # Seconds between the polls of a waiting page: quick while a person watches, then patient.
@@ -31,19 +41,6 @@ ASK_STRIPE_AT = frozenset({3, 6, 9})  # polls that ask Stripe itself, should the
 LIVE_ASK_STRIPE_AT = frozenset({2, 3, 5})
 
 ODD = ("mismatch", "surplus")  # roles of money that settles no order
-
-# The groups of Stripe's decline codes that a shopper can act upon; everything else, and above all
-# lost, stolen and fraud, reads as a plain decline (docs.stripe.com/declines/codes).
-DECLINES = {
-    "insufficient_funds": "There was not enough money on the card.",
-    "expired_card": "The card has expired.",
-    "incorrect_cvc": "The security code was not right.",
-    "invalid_cvc": "The security code was not right.",
-    "processing_error": "The bank had a technical problem.",
-    "payment_intent_authentication_failure": "Your bank could not confirm that it was you.",
-    "authentication_required": "Your bank could not confirm that it was you.",
-}
-PLAIN_DECLINE = "Your bank declined the payment."
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +94,8 @@ class View:
     pay_url: str | None = None
     share_url: str | None = None
     invoice_url: str | None = None
-    reason: str | None = None
+    reason: str | None = None  # why it was declined, and what helps
+    advice: str | None = None
     stopped: bool = False
     plans: list[PlanView] = field(default_factory=list)
     line_states: dict[str, str] = field(default_factory=dict)  # of lines that recur, by sku
@@ -153,14 +151,13 @@ def describe(
     stopped = state == "slow" and waited > STOP_AFTER_S
     begins = state == "paid" and plan_pages.is_starting(case) and waited <= STOP_AFTER_S
     asking = (state in ("processing", "slow") and not stopped) or begins
+    reason, advice = _reason(case) if state in ("failed", "owed") else (None, None)
     view = View(
         state=state,
         headline=headline,
         lead=lead,
         say=say,
-        title=f"{_TITLES[state]} – order {order_number}"
-        if order_number and mine
-        else _TITLES[state],
+        title=_title(state, order_number if mine else None),
         order_id=attempt.id,
         number=order_number if mine else None,
         total=order.total if order else attempt.total,
@@ -169,7 +166,8 @@ def describe(
         paid_at=order.paid_at if order else None,
         ends_at=attempt.deadline if attempt.state == "open" else None,
         mail_by=_promise(waited) if state == "slow" else None,
-        reason=_reason(case) if state in ("failed", "owed") else None,
+        reason=reason,
+        advice=advice,
         sync=orders.sync_status(case) if _is_confirming(case, state) else None,
         asking=asking,
         look=look,
@@ -195,7 +193,7 @@ def describe(
         discount=source.discount,
         code=source.code,
         tax_rates=source.tax_rates or [],
-        delivery_label=delivery.get("label"),
+        delivery_label=language.kept(delivery.get("label")),
         address=_address_lines(case),
         pay_url=_pay_url(case) if state == "owed" else None,
         **(_recurring(case) if state == "paid" and plans.recurring(attempt.lines) else {}),
@@ -297,18 +295,19 @@ def _snapshot(case: orders.Dossier) -> dict[str, Any]:
     return case.attempt.snapshot if snapshots.is_readable(case.attempt, case.legs) else {}
 
 
-_TITLES = {
-    "processing": "Confirming payment",
-    "slow": "Still confirming",
-    "paid": "Paid",
-    "failed": "Payment not successful",
-    "expired": "Checkout expired",
-    "cancelled": "Not paid",
-    "needs_us": "We have a question",
-    "returned": "Money sent back",
-    "action": "One more step",
-    "owed": "One more step",
-}
+def _title(state: str, number: str | None) -> str:
+    """Of the window."""
+    title = {
+        "processing": _("Confirming payment"),
+        "slow": _("Still confirming"),
+        "paid": _("Paid"),
+        "failed": _("Payment not successful"),
+        "expired": _("Checkout expired"),
+        "needs_us": _("We have a question"),
+        "returned": _("Money sent back"),
+        "owed": _("One more step"),
+    }.get(state, _("Not paid"))
+    return _("%(title)s – order %(number)s", title=title, number=number) if number else title
 
 
 def _words(
@@ -316,89 +315,139 @@ def _words(
 ) -> tuple[str, str, str]:
     """Headline, paragraph, and what a screen reader hears."""
     order = case.order
-    received = sum(payment.amount for payment in case.settling)
-    amount = display(received, case.attempt.currency)
     name = (contact.get("name") or "").split(" ")[0] if mine else ""
-    mail = (contact.get("email") or "") if mine else ""
-    number = orders.number(order) if order and mine else "your order"
     match state:
         case "paid" if order and order.refunded:
-            back = display(order.refunded, order.currency) if mine else "Money"
             return (
-                "We sent money back to you",
-                f"{back} of this order went back the way you paid. Banks can take up to ten days "
-                f"to show it.{_bank_looks(case) if mine else ''}",
-                "This order was refunded.",
+                _("We sent money back to you"),
+                _went_back_words(case, mine),
+                _("This order was refunded."),
             )
         case "paid":
-            hello = f"Thank you, {name}." if name else "Thank you."
-            if not mine:
-                return f"{hello} You’re all set.", "This order is paid.", "The order is confirmed."
-            got = (
-                f"We received your payment of {amount}."
-                if received
-                else "Your free time has begun, and nothing was charged."
-            )
-            if _is_disputed(case):
-                return hello, f"{got}{_bank_looks(case)}", "The order is confirmed."
-            lead = f"{got} The receipt for order {number} is on its way to {mail}."
-            ready, more = _what_is_left(case)
-            lead, say = f"{lead}{more}", "Payment received. The order is confirmed."
-            return f"{hello} {ready}".strip(), lead, say if received else "The order is confirmed."
+            hello = _("Thank you, %(name)s.", name=name) if name else _("Thank you.")
+            return _paid_words(case, hello, contact, mine)
         case "owed":
-            titles = _listed(plans.recurring(case.attempt.lines)) if mine else "your subscription"
+            recurring = [
+                language.kept(line["title"]) for line in plans.recurring(case.attempt.lines)
+            ]
+            titles = language.listed(recurring) if mine else _("your subscription")
             return (
-                "One more step: your first payment",
-                f"Your card is saved, but the first payment for {titles} did not go through. "
-                "Nothing was charged. Pay it on the page of our payment service, with this card or "
-                "another one.",
-                "The first payment did not go through. You can still pay it.",
+                _("One more step: your first payment"),
+                _(
+                    "Your card is saved, but the first payment for %(titles)s did not go through. "
+                    "Nothing was charged. Pay it on the page of our payment service, with this "
+                    "card or another one.",
+                    titles=titles,
+                ),
+                _("The first payment did not go through. You can still pay it."),
             )
         case "processing":
             return (
-                "Confirming your payment",
-                "This usually takes a few seconds. Your order is saved, so please don’t pay again.",
-                "We are confirming your payment.",
+                _("Confirming your payment"),
+                _(
+                    "This usually takes a few seconds. Your order is saved, so please don’t pay "
+                    "again."
+                ),
+                _("We are confirming your payment."),
             )
         case "slow":
             return (
-                "Your bank is taking its time",
-                "Your order is saved and your items are set aside. Please don’t pay again. You can "
-                "close this page: we write to you as soon as we know.",
-                "Still confirming. You can close this page, we will write to you.",
+                _("Your bank is taking its time"),
+                _(
+                    "Your order is saved and your items are set aside. Please don’t pay again. "
+                    "You can close this page: we write to you as soon as we know."
+                ),
+                _("Still confirming. You can close this page, we will write to you."),
             )
         case "failed":
             return (
-                "The payment didn’t go through",
-                "You were not charged. Your items are still here: try again, or pay another way.",
-                "The payment did not go through. You were not charged.",
+                _("The payment didn’t go through"),
+                _(
+                    "You were not charged. Your items are still here: try again, or pay another "
+                    "way."
+                ),
+                _("The payment did not go through. You were not charged."),
             )
         case "expired":
             return (
-                "This checkout has expired",
-                "Nothing was charged. Your items are back in your basket, so you can start again.",
-                "This checkout has expired. Nothing was charged.",
+                _("This checkout has expired"),
+                _(
+                    "Nothing was charged. Your items are back in your basket, so you can start "
+                    "again."
+                ),
+                _("This checkout has expired. Nothing was charged."),
             )
         case "returned":
             return (
-                "We sent your money back",
-                "Your payment did not fit this order any more, so all of it went back the way you "
-                "paid. Banks can take up to ten days to show it.",
-                "Your payment was sent back to you.",
+                _("We sent your money back"),
+                _(
+                    "Your payment did not fit this order any more, so all of it went back the way "
+                    "you paid. Banks can take up to ten days to show it."
+                ),
+                _("Your payment was sent back to you."),
             )
         case "needs_us":
             return (
-                "We have your payment, and one question",
-                "Your money arrived, but something about this order does not fit. A person looks "
-                "at it today and writes to you. Please don’t pay again.",
-                "Your payment arrived. We will write to you about this order.",
+                _("We have your payment, and one question"),
+                _(
+                    "Your money arrived, but something about this order does not fit. A person "
+                    "looks at it today and writes to you. Please don’t pay again."
+                ),
+                _("Your payment arrived. We will write to you about this order."),
             )
-        case _:
+        case _other:
             return (
-                "You left before paying",
-                "Nothing was charged. Your items are still here for you.",
-                "This order is not paid. Nothing was charged.",
+                _("You left before paying"),
+                _("Nothing was charged. Your items are still here for you."),
+                _("This order is not paid. Nothing was charged."),
             )
+
+
+def _went_back_words(case: orders.Dossier, mine: bool) -> str:
+    if not mine or case.order is None:
+        return _(
+            "Money of this order went back the way you paid. Banks can take up to ten days to "
+            "show it."
+        )
+    back = language.money(case.order.refunded, case.order.currency)
+    words = _(
+        "%(amount)s of this order went back the way you paid. Banks can take up to ten days to "
+        "show it.",
+        amount=back,
+    )
+    return _joined(words, _bank_looks(case))
+
+
+def _paid_words(
+    case: orders.Dossier, hello: str, contact: dict[str, Any], mine: bool
+) -> tuple[str, str, str]:
+    ready, confirmed = _("You’re all set."), _("The order is confirmed.")
+    if not mine:
+        return _joined(hello, ready), _("This order is paid."), confirmed
+    received = sum(payment.amount for payment in case.settling)
+    amount = language.money(received, case.attempt.currency)
+    got = (
+        _("We received your payment of %(amount)s.", amount=amount)
+        if received
+        else _("Your free time has begun, and nothing was charged.")
+    )
+    if _is_disputed(case):
+        return hello, _joined(got, _bank_looks(case)), confirmed
+    receipt = _(
+        "The receipt for %(order)s is on its way to %(email)s.",
+        order=_("order %(number)s", number=orders.number(case.order))
+        if case.order
+        else _("your order"),
+        email=contact.get("email") or "",
+    )
+    ready, more = _what_is_left(case)
+    say = _("Payment received. The order is confirmed.") if received else confirmed
+    return _joined(hello, ready), _joined(got, receipt, more), say
+
+
+def _joined(*sentences: str) -> str:
+    """Sentences one after another, as this language parts them."""
+    return ("" if language.spoken() == "ja" else " ").join(filter(None, sentences))
 
 
 def _is_disputed(case: orders.Dossier) -> bool:
@@ -409,7 +458,7 @@ def _bank_looks(case: orders.Dossier) -> str:
     """All that a shopper is told of a dispute: they have heard the rest from their bank."""
     if not _is_disputed(case) or disputes.are_decided(case.attempt.id):
         return ""
-    return " Your bank is looking at this payment."
+    return _("Your bank is looking at this payment.")
 
 
 def _what_is_left(case: orders.Dossier) -> tuple[str, str]:
@@ -417,72 +466,96 @@ def _what_is_left(case: orders.Dossier) -> tuple[str, str]:
     and have not begun."""
     later = [item for item in case.items if item.plan and item.state != LineState.ACTIVE]
     if not later:
-        return "You’re all set.", ""
-    titles = ", ".join(item.title for item in later)
-    have = "has" if len(later) == 1 else "have"
+        return _("You’re all set."), ""
+    titles, count = language.listed([language.kept(item.title) for item in later]), len(later)
     if plan_pages.save_until(case):
-        return "One step is left.", f" {titles} {have} not started yet."
+        return _("One step is left."), ngettext(
+            "%(titles)s has not started yet.",
+            "%(titles)s have not started yet.",
+            count,
+            titles=titles,
+        )
     if any(item.state == LineState.PENDING for item in later):
-        return "You’re all set.", f" {titles} begins in a moment."
+        return _("You’re all set."), ngettext(
+            "%(titles)s begins in a moment.", "%(titles)s begin in a moment.", count, titles=titles
+        )
     if any(item.state == LineState.PAST_DUE for item in later):
-        return "One step is left.", f" The first payment for {titles} did not go through."
-    return "", f" {titles} {have} not started, and nothing was charged for it."
+        return _("One step is left."), _(
+            "The first payment for %(titles)s did not go through.", titles=titles
+        )
+    return "", ngettext(
+        "%(titles)s has not started, and nothing was charged for it.",
+        "%(titles)s have not started, and nothing was charged for them.",
+        count,
+        titles=titles,
+    )
 
 
-def _listed(lines: Iterable[plans.Line]) -> str:
-    return ", ".join(line["title"] for line in lines)
-
-
-def _reason(case: orders.Dossier) -> str:
+def _reason(case: orders.Dossier) -> tuple[str, str]:
+    """Why it did not go through, and what to do."""
     code = next((leg.failure for leg in reversed(case.legs) if leg.failure), None)
     if code is None and plan_pages.first_unpaid(case):
-        return "Your bank wants to be sure that it is you."
-    return DECLINES.get(code or "", PLAIN_DECLINE)
+        return _("Your bank wants to be sure that it is you."), ""
+    decline = declines.of(code)
+    return language.said(decline.what), language.said(decline.do)
 
 
 def _steps(case: orders.Dossier, state: str, paid: Any) -> list[Step]:
-    kept = "back in your basket" if case.attempt.state == "closed" else "set aside for you"
     placed = Step(
-        "Order placed" if case.order else "Checkout done", f"Your items are {kept}.", "done"
+        _("Order placed") if case.order else _("Checkout done"),
+        _("Your items are back in your basket.")
+        if case.attempt.state == "closed"
+        else _("Your items are set aside for you."),
+        "done",
     )
     if state == "paid":
-        status = case.attempt.status if case.order is None else case.order.status
-        shipped = status in (Status.SHIPPED, Status.DELIVERED)
-        parcels = [_parcel(parcel) for parcel in case.shipments]
-        how = f"{paid.method}." if paid and paid.method else "Thank you."
-        received = Step("Payment received", how, "done")
-        if not case.settling:
-            received = Step("Begun", "Nothing was charged.", "done")
-        if case.order and case.order.payment_status == PaymentStatus.REFUNDED:
-            sent = [Step("Shipped", text, "done") for text in parcels]
-            return [placed, received, *sent, Step("Refunded", "All of it.", "done")]
-        if parcels and not shipped:
-            parcels.append("The rest follows in another parcel.")
-        arrived = status == Status.DELIVERED
-        packing = "" if _is_disputed(case) else "We pack on the next working day."
-        return [
-            placed,
-            received,
-            Step("Packing", packing, "done" if shipped else "now"),
-            Step(
-                "Delivered" if arrived else "Shipped",
-                " ".join(parcels) or "Tracking number by e-mail.",
-                "done" if arrived else "now" if shipped else "todo",
-            ),
-        ]
-    ended = state in ("failed", "expired", "cancelled", "returned")
-    charged = "It went back to you." if state == "returned" else "Nothing was charged."
-    waits = "First payment" if state == "owed" else "Confirming payment"
-    with_whom = "It did not go through yet." if state == "owed" else "With your bank."
-    payment = Step("Payment", charged, "stop") if ended else Step(waits, with_whom, "now")
-    return [placed, payment, Step("Packing", "", "todo"), Step("Shipped", "", "todo")]
+        return [placed, *_steps_once_paid(case, paid)]
+    if state in ("failed", "expired", "cancelled", "returned"):
+        charged = _("It went back to you.") if state == "returned" else _("Nothing was charged.")
+        payment = Step(_("Payment"), charged, "stop")
+    elif state == "owed":
+        payment = Step(_("First payment"), _("It did not go through yet."), "now")
+    else:
+        payment = Step(_("Confirming payment"), _("With your bank."), "now")
+    return [placed, payment, Step(_("Packing"), "", "todo"), Step(_("Shipped"), "", "todo")]
+
+
+def _steps_once_paid(case: orders.Dossier, paid: Any) -> list[Step]:
+    status = case.attempt.status if case.order is None else case.order.status
+    shipped = status in (Status.SHIPPED, Status.DELIVERED)
+    parcels = [_parcel(parcel) for parcel in case.shipments]
+    how = f"{paid.method}." if paid and paid.method else _("Thank you.")
+    received = Step(_("Payment received"), how, "done")
+    if not case.settling:
+        received = Step(_("Begun"), _("Nothing was charged."), "done")
+    if case.order and case.order.payment_status == PaymentStatus.REFUNDED:
+        sent = [Step(_("Shipped"), text, "done") for text in parcels]
+        return [received, *sent, Step(_("Refunded"), _("All of it."), "done")]
+    if parcels and not shipped:
+        parcels.append(_("The rest follows in another parcel."))
+    arrived = status == Status.DELIVERED
+    packing = "" if _is_disputed(case) else _("We pack on the next working day.")
+    return [
+        received,
+        Step(_("Packing"), packing, "done" if shipped else "now"),
+        Step(
+            _("Delivered") if arrived else _("Shipped"),
+            _joined(*parcels) or _("Tracking number by e-mail."),
+            "done" if arrived else "now" if shipped else "todo",
+        ),
+    ]
 
 
 def _parcel(parcel: Shipment) -> str:
     """``DHL 00340, sent 3 Dec: 1 × Desk lamp.``"""
-    what = ", ".join(f"{line['quantity']} × {line['title']}" for line in parcel.lines)
-    carrier = f"{parcel.carrier} {parcel.tracking}".strip()
-    return f"{carrier}, sent {parcel.at.day} {parcel.at:%b}: {what}."
+    return _(
+        "%(carrier)s, sent %(day)s: %(lines)s.",
+        carrier=f"{parcel.carrier} {parcel.tracking}".strip(),
+        day=language.short_day(parcel.at),
+        lines=language.listed(
+            [f"{line['quantity']} × {language.kept(line['title'])}" for line in parcel.lines]
+        ),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
+from functools import wraps
 
+from flask_babel import gettext as _
 from sqlalchemy import select
 
 from domain.facts import LegState
-from domain.money import display
 from domain.transitions import LineState
 from extensions import reading
 from gateway import current_gateway
@@ -21,7 +22,7 @@ from models import (
     StripeLeg,
     Subscription,
 )
-from services import legs, letters, links, mail, orders, outbox, plan_rows, settle
+from services import language, legs, letters, links, mail, orders, outbox, plan_rows, settle
 from services.causes import Cause
 
 CAUSE = Cause("subscription")
@@ -63,7 +64,21 @@ def end(message: OutboxMessage) -> outbox.Result:
     return {"ended": message.key}
 
 
+def _as_ordered(handler: outbox.Handler) -> outbox.Handler:
+    """Write the mail in the language that was spoken at the checkout."""
+
+    @wraps(handler)
+    def told(message: OutboxMessage) -> outbox.Result:
+        with reading() as session:
+            attempt = session.get(CheckoutAttempt, message.order_id)
+        with language.speaking(attempt.language if attempt else None):
+            return handler(message)
+
+    return told
+
+
 @outbox.handles("renewed")
+@_as_ordered
 def tell_renewal(message: OutboxMessage) -> outbox.Result:
     """The receipt of a renewal, or of a first payment of which the order's receipt does not tell;
     by its payment intent."""
@@ -84,18 +99,19 @@ def tell_renewal(message: OutboxMessage) -> outbox.Result:
             raise outbox.Unreachable("the order's receipt goes first, and may tell of it")
         if message.key in (receipt.result or {}).get("payments", ()):
             return {"not_sent": "the order's receipt tells of it"}
-    title = row.title if row else "your subscription"
+    title = language.kept(row.title) if row else _("your subscription")
     about = {
         "title": title,
-        "amount": display(paid.amount, paid.currency),
+        "amount": language.money(paid.amount, paid.currency),
         "method": paid.method,
         "until": _day(row.period_end) if row else None,
         "goes_on": row is not None and row.status in plan_rows.BEGUN and row.cancel_at is None,
     }
-    return _send(message, f"Your receipt for {title}", "renewed", **about)
+    return _send(message, _("Your receipt for %(title)s", title=title), "renewed", **about)
 
 
 @outbox.handles("past_due")
+@_as_ordered
 def tell_past_due(message: OutboxMessage) -> outbox.Result:
     """An invoice could not be collected: where it can be paid; once per invoice."""
     with reading() as session:
@@ -105,30 +121,36 @@ def tell_past_due(message: OutboxMessage) -> outbox.Result:
     owing = [row for row in rows if row.pay_url and row.status not in plan_rows.ENDED]
     if not owing:
         return {"not_sent": "it is paid by now"}
-    titles = ", ".join(row.title for row in owing)
-    amount = display(sum(row.price for row in owing), owing[0].currency)
-    subject = f"The payment for {titles} did not go through"
+    titles = language.listed([language.kept(row.title) for row in owing])
+    amount = language.money(sum(row.price for row in owing), owing[0].currency)
+    subject = _("The payment for %(titles)s did not go through", titles=titles)
     about = {"title": titles, "amount": amount, "pay_at": owing[0].pay_url}
     is_first = owing[0].status == "incomplete"
     return _send(message, subject, "past_due", is_first=is_first, **about)
 
 
 @outbox.handles("subscription_ended")
+@_as_ordered
 def tell_end(message: OutboxMessage) -> outbox.Result:
     """A subscription is over: nothing more is charged. A line whose first payment was never made
     is told of by itself, and not again by the end of its subscription."""
     title, begun = _title(message), _had_begun(message)
     if not begun and not message.payload.get("part"):
         return {"not_sent": "its line tells it, if its order was ever confirmed"}
-    subject = f"{title} has ended" if begun else f"{title} has not begun"
+    subject = (
+        _("%(title)s has ended", title=title)
+        if begun
+        else _("%(title)s has not begun", title=title)
+    )
     return _send(message, subject, "subscription_ended", title=title, begun=begun)
 
 
 @outbox.handles("not_started")
+@_as_ordered
 def tell_not_started(message: OutboxMessage) -> outbox.Result:
     """The rest is paid, but no card was ever saved for a line that recurs."""
     title = _title(message)
-    return _send(message, f"{title} has not started", "not_started", title=title)
+    return _send(message, _("%(title)s has not started", title=title), "not_started", title=title)
 
 
 def _had_begun(message: OutboxMessage) -> bool:
@@ -154,11 +176,11 @@ def _title(message: OutboxMessage) -> str:
             item = select(OrderItem.title).where(
                 OrderItem.order_id == message.order_id, OrderItem.sku == part
             )
-            return session.scalar(item) or "Your subscription"
+            return language.kept(session.scalar(item)) or _("Your subscription")
         titles = session.scalars(
             select(Subscription.title).where(Subscription.stripe_id == message.key)
         ).all()
-    return ", ".join(titles) or "Your subscription"
+    return language.listed([language.kept(title) for title in titles]) or _("Your subscription")
 
 
 def _send(message: OutboxMessage, subject: str, template: str, **about: object) -> outbox.Result:
@@ -177,4 +199,4 @@ def _send(message: OutboxMessage, subject: str, template: str, **about: object) 
 
 
 def _day(moment: datetime | None) -> str | None:
-    return f"{moment.day} {moment:%B %Y}" if moment else None
+    return language.long_day(moment) if moment else None

@@ -8,6 +8,7 @@ from __future__ import annotations
 from domain.clock import now
 from domain.errors import Conflict, NotFound, StripeRefused
 from domain.facts import News
+from domain.words import Words
 from extensions import atomic, reading
 from gateway import current_gateway
 from models import AuditEntry, Subscription
@@ -24,13 +25,13 @@ def cancel(order_id: str, row_id: int, cause: Cause, *, at_period_end: bool) -> 
     """
     row = _row(order_id, row_id)
     if row.status in ENDED:
-        raise Conflict("This subscription has ended already. Nothing more is charged.")
+        raise Conflict(Words("This subscription has ended already. Nothing more is charged."))
     gateway = current_gateway()
     if at_period_end and row.status in BEGUN:
         try:
             gateway.let_run_out(row.stripe_id, leaves=True)
         except StripeRefused as refused:
-            raise Conflict("This subscription has ended already.") from refused
+            raise Conflict(Words("This subscription has ended already.")) from refused
         did = "set to end with its period"
     else:  # there is no paid period to wait for
         gateway.end_subscription(row.stripe_id)
@@ -42,11 +43,11 @@ def resume(order_id: str, row_id: int, cause: Cause) -> Subscription:
     """Let a subscription go on that was to end with its period. Raises as ``cancel``."""
     row = _row(order_id, row_id)
     if row.status in ENDED:
-        raise Conflict("This subscription has ended. Order it again to start a new one.")
+        raise Conflict(Words("This subscription has ended. Order it again to start a new one."))
     try:
         current_gateway().let_run_out(row.stripe_id, leaves=False)
     except StripeRefused as refused:
-        raise Conflict("This subscription has ended already.") from refused
+        raise Conflict(Words("This subscription has ended already.")) from refused
     return _noted(row, cause, "goes on")
 
 
@@ -70,11 +71,11 @@ def _settled(order_id: str, cause: Cause, kind: str, stripe_id: str) -> bool:
 
 def _row(order_id: str, row_id: int) -> Subscription:
     if row_id >= 2**31:  # no database has such a row
-        raise NotFound("There is no such subscription.")
+        raise NotFound(Words("There is no such subscription."))
     with reading() as session:
         row = session.get(Subscription, row_id)
     if row is None or row.checkout_attempt_id != order_id:
-        raise NotFound("There is no such subscription.")
+        raise NotFound(Words("There is no such subscription."))
     return row
 
 

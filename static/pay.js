@@ -1,7 +1,7 @@
 // Stripe's own fields on our page. What is typed into them never reaches us.
 (() => {
   const at = (id) => document.getElementById(id), form = at("pay-form");
-  const { key, secret, setup, back, attempt, orders, embedded, press, pressCard, pressOnce } = form.dataset;
+  const { key, secret, setup, back, attempt, orders, embedded, press, pressCard, pressOnce, pressKept, saved, other: another, backToSaved, days, locale } = form.dataset;
   const trouble = at("pay-trouble"), button = at("pay-now"), other = at("pay-other"), lost = trouble.querySelector("p").textContent;
   sessionStorage.setItem("checkoutAttemptId", attempt);
   const say = (text) => { trouble.hidden = !text; trouble.querySelector("p").textContent = text; };
@@ -9,7 +9,7 @@
   const refuse = (text) => { say(text); trouble.focus(); busy(false); };
   const failed = () => { say(lost); busy(false); };
   if (typeof Stripe === "undefined") return failed();
-  const stripe = Stripe(key);
+  const stripe = Stripe(key, { locale });
 
   if (embedded) {
     const mount = async () => (await stripe.createEmbeddedCheckoutPage({ fetchClientSecret: async () => secret })).mount("#pay-fields");
@@ -28,9 +28,9 @@
     other.hidden = !card;
     at("pay-stays").hidden = next !== "pay" || !card;
     if (at("pay-two")) at("pay-two").hidden = next === "pay" || !owes;
-    other.textContent = next === "kept" ? "Pay with another card" : "Pay with saved card";
+    other.textContent = next === "kept" ? another : backToSaved;
     const digits = card?.[card.type]?.last4; // known until the page is loaded anew
-    const kept = `${pressOnce} with ${digits ? `•••• ${digits}` : "saved card"}`;
+    const kept = pressKept.replace("*", digits ? `•••• ${digits}` : saved);
     at("pay-label").textContent = { card: owes ? press : pressCard, kept, pay: pressOnce }[next];
     if (next === "kept") return busy(false);
     elements = stripe.elements({ clientSecret: next === "card" ? setup : secret });
@@ -72,7 +72,7 @@
     if (error?.setup_intent?.status === "canceled") return location.reload();
     if (error) return refuse(error.message);
     if (!owes) return leave({ setupIntentId: setupIntent.id });
-    if (setupIntent.status !== "succeeded") return refuse("This needs some days to be confirmed. Please use a card.");
+    if (setupIntent.status !== "succeeded") return refuse(days);
     card = setupIntent.payment_method;
     show("kept");
     busy(true);

@@ -23,6 +23,7 @@ FOCUS = """() => {
 }"""
 
 
+@pytest.mark.accept("X17")
 def test_without_scripts_one_can_buy_and_see_paid(shop: DemoShop, visit: Visit):
     shop.stripe_is_silent(for_s=1)
     maya = visit(shop, java_script_enabled=False)
@@ -42,6 +43,7 @@ def test_without_scripts_one_can_buy_and_see_paid(shop: DemoShop, visit: Visit):
     expect(maya.page.locator("meta[http-equiv=refresh]")).to_have_count(0)
 
 
+@pytest.mark.accept("X18")
 def test_with_the_keyboard_alone_one_can_buy_and_see_paid(shop: DemoShop, visit: Visit):
     maya = visit(shop)
     maya.opens("/")

@@ -53,6 +53,14 @@ PUBLIC_SURFACE = [
     "LEGAL_ADDRESS",
     "LEGAL_VAT_ID",
     "LEGAL_REGISTRATION",
+    "SHOP_NAME",
+    "SHOP_TAGLINE",
+    "SHOP_EMAIL",
+    "SHOP_LOGO",
+    "ORDER_PREFIX",
+    "THEME",
+    "RECEIPT_STYLE",
+    "TIME_ZONE",
 ]
 PLATFORM = {"DYNO", "FLASK_DEBUG"}  # read to refuse, not set by a shop
 NEEDED = {
@@ -367,6 +375,26 @@ def test_no_secret_shows_in_a_refusal(change):
         assert "canary" not in shown
         assert "hunter2" not in shown
         assert NEW_KEY not in shown
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SHOP_NAME", "x" * 200),
+        ("SHOP_TAGLINE", "two\nlines"),
+        ("SHOP_EMAIL", "somebody"),
+        ("SHOP_LOGO", "../config.py"),
+        ("SHOP_LOGO", "nowhere.svg"),
+        ("ORDER_PREFIX", "n l"),
+        ("THEME", "../app"),
+        ("THEME", "nowhere"),
+        ("RECEIPT_STYLE", "loud"),
+        ("TIME_ZONE", "Mars/Olympus"),
+        ("TIME_ZONE", "../../etc/passwd"),
+    ],
+)
+def test_what_stands_on_every_page_is_checked_at_the_start(name, value):
+    assert names(refused(production(**{name: value}))) == [name]
 
 
 @pytest.mark.parametrize("name", PUBLIC_SURFACE)

@@ -58,7 +58,7 @@ def test_a_poll_says_nothing_until_something_changed(status_of: Status_of):
 
     changed = status_of(state="paid", flags={"announce": True, "full": True})
     assert re.findall(r'id="([\w-]+)" hx-swap-oob', changed) == [
-        "say", "order-steps", "order-receipt",
+        "say", "order-steps", "order-receipt", "order-keep",
     ]  # fmt: skip
     assert "<title>" in changed
 

@@ -19,7 +19,7 @@ SAFE = {"GET", "HEAD", "OPTIONS"}
 WEBHOOKS = {"/stripe/webhook", "/webhook", "/api/payments/webhook", "/api/stripe/webhook",
             "/api/webhooks"}  # fmt: skip
 # Private pages may be kept by nobody, the shelf only by the visitor's own browser.
-SHELF = {"/", "/products/<slug>", "/currency"}
+SHELF = {"/", "/products/<slug>", "/currency", "/language"}
 
 
 @pytest.fixture

@@ -227,7 +227,7 @@ def test_what_recurs_says_on_the_shelf_how_often(sqlite_shop: Shop) -> None:
     for path in ("/?q=Club", "/products/print-club"):
         assert "14 days free, then €9.00 every month" in words(shopper.get(path)), path
     added = shopper.post("/cart/items", {"sku": PRINTS, "quantity": "1"}, headers=FRAGMENT)
-    assert "Print club, 14 days free, then €9.00 every month" in words(added)
+    assert "Print club · 14 days free, then €9.00 every month" in words(added)
 
     assert "every" not in words(shopper.get("/products/enamel-mug"))
 
@@ -283,7 +283,7 @@ def test_subscriptions_alone_ship_free_and_ask_for_no_delivery(sqlite_shop: Shop
 
     assert "Delivery included Due today €12.00" in basket
     assert "Delivery included Due today €12.00" in words(form)
-    assert "Delivery is included in your subscription." in words(form)
+    assert "Delivery is included in your subscription" in words(form)
     assert "Pay €12.00" in form.text
     assert 'name="delivery"' not in form.text
 

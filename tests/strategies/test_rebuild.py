@@ -186,6 +186,26 @@ def test_money_for_a_forgotten_person_finds_out_who_it_was(shop: Shop, strategy:
     assert shop.proves()
 
 
+@pytest.mark.accept("X20", "X23")
+@pytest.mark.parametrize("language", ["de", "ja"])
+def test_what_was_bought_in_another_language_is_made_anew_in_the_shops_words(
+    sqlite_shop: Shop, language: str
+) -> None:
+    shopper = sqlite_shop.shopper()
+    shopper.browser.environ_base["HTTP_ACCEPT_LANGUAGE"] = language
+    bought = shopper.buy(MUG, 2, delivery="express")
+    bought.pay()
+    line = sqlite_shop.sandbox.store.objects["checkout.session"][bought.session_id]
+    assert "Enamel mug" not in str(line), "Stripe's page reads like ours"
+    restore_backup_from_before(sqlite_shop, bought)
+
+    sqlite_shop.deliver_and_work()
+
+    order = sqlite_shop.the_order()
+    assert [item.title for item in order.items] == ["Enamel mug"]
+    assert (order.delivery or {})["code"] == "express"
+
+
 @pytest.mark.accept("X23", "X12")
 @pytest.mark.fault("F38")
 def test_a_backup_of_an_hour_ago_gets_every_payment_back(shop: Shop) -> None:
