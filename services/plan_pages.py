@@ -10,7 +10,7 @@ from typing import Any
 from flask_babel import gettext as _
 
 from domain.facts import LegState
-from domain.transitions import LineState
+from domain.transitions import LineState, Status
 from models import OrderItem, Payment, StripeLeg, Subscription
 from services import language, legs, plan_rows
 from services.orders import Dossier
@@ -150,12 +150,15 @@ def _running(rows: list[Subscription], payments: Iterable[Payment]) -> PlanView:
 
 def _waiting(item: OrderItem, case: Dossier) -> PlanView:
     until = save_until(case) if item.state == LineState.PENDING else None
+    never = _("No card was saved for it in time, so nothing is charged.")
+    if case.attempt.status == Status.CANCELLED:
+        never = _("The order was cancelled before it began, so nothing is charged.")
     words = {
         LineState.PENDING: _("It begins once a card is saved.")
         if until
         else _("It is being set up."),
         LineState.PAST_DUE: _("Its first payment failed. Nothing was charged."),
-        LineState.NOT_STARTED: _("No card was saved for it in time, so nothing is charged."),
+        LineState.NOT_STARTED: never,
         LineState.ENDED: _("Its first payment was never made, so nothing is charged."),
     }
     state = LineState(item.state)
