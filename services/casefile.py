@@ -33,7 +33,7 @@ class CaseFile:
         self.disputes = disputes.of([p.payment_intent for p in self.payments])
         self.new_payments: list[str] = []
         self.changed = False
-        self.confirmed = False  # its order was paid in this very pass
+        self.is_new_sale = False  # its order was paid in this very pass, for the first time
         # Nothing of what goes well the first time was ever an exception: spare it the question.
         self.may_heal = attempt.state != "open" or attempt.failed_looks > 0
         self.has_ignored = False  # and has said why

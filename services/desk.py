@@ -414,9 +414,9 @@ class Desk(Recurring):
         settling = sorted(filter(settles, self.payments), key=lambda p: p.part != plans.ONCE)
         paid = next(iter(settling), None)
         self.order.payment_intent = paid.payment_intent if paid else None
+        self.is_new_sale = self.order.paid_at is None  # and not one whose refund failed
         self.order.paid_at = self.order.locked_at = now()
         self.order.paid_lane = self.cause.lane
-        self.confirmed = True
 
     def _take_back(self) -> bool:
         """Late money: hold the stock again, or leave the payment to a person (rule R9)."""
@@ -488,7 +488,7 @@ class Desk(Recurring):
         """The rows that everybody wants come last, because they are locked shortest then: the
         stock, and the counter of invoices. Flush before."""
         stock.carry_out(self.stock_moves)
-        if self.confirmed:
+        if self.is_new_sale:
             invoices.issue(self.attempt.id)
 
     def return_lines(self) -> None:

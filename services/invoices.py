@@ -56,11 +56,9 @@ class Paper:
 
 
 def issue(order_id: str) -> None:
-    """Give an order its number, once, in the caller's transaction. The counter's row is locked from
-    here to the commit, so that a number is never lost and none is given twice: call it last."""
-    known = select(Invoice.number).where(Invoice.order_id == order_id)
-    if db.session.scalar(known) is not None:
-        return
+    """Give an order its number, in the transaction that is the first to confirm it. The counter's
+    row is locked from here to the commit, so that a number is never lost and none is given twice:
+    call it last."""
     db.session.add(
         Invoice(number=_next(), order_id=order_id, seller=seller_now().as_json, issued_at=now())
     )

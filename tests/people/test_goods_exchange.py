@@ -88,7 +88,7 @@ def test_goods_that_go_out_and_come_back_are_the_same(shop: Shop) -> None:
         [
             {"sku": "ODD", "slug": "odd", "title": "=HYPERLINK(0)", "subtitle": '"quoted", so',
              "description": "two\nlines; and ümläuts", "category": "'+1", "active": False,
-             "prices": {"kwd": 1234, "gbp": 5}, "units": 3},
+             "prices": {"kwd": 1230, "gbp": 5}, "units": 3},
             {"sku": "BOX", "slug": "box", "title": "Tea box", "prices": {"eur": 900}, "units": 9,
              "interval": "month", "interval_count": 2, "trial_days": 14},
         ]
