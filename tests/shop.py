@@ -86,7 +86,7 @@ class TestShops:
     def __init__(self, database_url: str) -> None:
         self.database_url = database_url
         self._stripe = Server()
-        self._apps: dict[Settings, tuple[Flask, dict[str, Any]]] = {}
+        self._apps: dict[Settings, tuple[Flask, dict[str, Any], dict[str, Any]]] = {}
         self._migrated = False
 
     @contextmanager
@@ -117,8 +117,8 @@ class TestShops:
         if anew or settings not in self._apps:
             limiter.enabled = True  # or this app would never be able to limit anything
             made = create_app(settings)
-            self._apps[settings] = made, dict(made.extensions)
-        app, extensions = self._apps.pop(settings) if anew else self._apps[settings]
+            self._apps[settings] = made, dict(made.extensions), dict(vars(limiter))
+        app, extensions, limits = self._apps.pop(settings) if anew else self._apps[settings]
         if not self._migrated:
             with app.app_context():
                 upgrade(directory=str(Path(__file__).resolve().parent.parent / "migrations"))
@@ -129,6 +129,7 @@ class TestShops:
         app.extensions["streams"] = Streams(settings.web_threads)
         doorbell.init_app(app, url=settings.redis_url, flag_ttl_s=settings.sweep_seconds)
         logs.set_up(human=settings.embedded)
+        vars(limiter).update(limits)  # one for all apps, with the storage of the one made last
         limiter.reset()
         limiter.enabled = False
         return app
