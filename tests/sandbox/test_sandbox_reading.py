@@ -131,7 +131,7 @@ def test_an_address_that_does_not_exist_says_so(box, api):
 
 def test_a_family_that_is_not_there_yet_says_that_it_is_the_sandbox(box, api):
     with pytest.raises(stripe.InvalidRequestError, match="The sandbox does not offer"):
-        open_session(api, discounts=[{"coupon": "spring"}])
+        api.refunds.create({"origin": "customer_balance", "amount": 100, "currency": "eur"})
 
 
 def test_customers_are_made_changed_found_and_deleted(box, api):

@@ -196,7 +196,7 @@ def test_the_clock_rings_for_it_and_goes_on_when_it_fails(
     lite: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = [task.name for task in schedule.periodic(lite.app)]
-    assert names == ["sweep", "sync", "goods"]
+    assert names == ["sweep", "sync", "watch", "goods"]
 
     Listed.now = _cut_short()
     with capture_logs() as logs:
