@@ -54,6 +54,7 @@ class Outcome(StrEnum):
     FAILED = "failed"  # the last live leg failed for good
     REFUNDED = "refunded"  # all of it, every refund succeeded
     REFUND_FAILED = "refund_failed"  # the money of a refunded order came back to the shop
+    GOES_ON = "goes_on"  # a refunded order turns out to have a subscription that runs
     RETRIED = "retried"
     PACKED = "packed"
     SHIPPED = "shipped"
@@ -108,10 +109,11 @@ TABLE: dict[tuple[Status, Outcome], Move] = {
     (Status.PAYMENT_CONFIRMED, Outcome.REFUNDED): Move(Status.CANCELLED),
     (Status.AWAITING_SHIPMENT, Outcome.REFUNDED): Move(Status.CANCELLED),
     (Status.CANCELLED, Outcome.REFUND_FAILED): Move(Status.PAYMENT_CONFIRMED),
+    (Status.CANCELLED, Outcome.GOES_ON): Move(Status.PAYMENT_CONFIRMED),
 }
 
 # What ends with the shop's money or its goods where they belong: the attempt stays settled.
-SETTLING = frozenset({Outcome.PAID, Outcome.REFUNDED, Outcome.REFUND_FAILED})
+SETTLING = frozenset({Outcome.PAID, Outcome.REFUNDED, Outcome.REFUND_FAILED, Outcome.GOES_ON})
 
 PAID_STATUSES = frozenset(
     {Status.PAYMENT_CONFIRMED, Status.AWAITING_SHIPMENT, Status.SHIPPED, Status.DELIVERED}
@@ -133,9 +135,12 @@ def judge_refunds(
     Amounts in minor units; ``refunded`` sums the refunds that succeeded, so that one still on its
     way decides nothing. ``goes_on`` says that a subscription of the order still runs.
     """
+    is_cancelled = status is Status.CANCELLED
     if settled_amount and refunded >= settled_amount:
-        return None if goes_on else Outcome.REFUNDED
-    return Outcome.REFUND_FAILED if status is Status.CANCELLED else None
+        if goes_on:
+            return Outcome.GOES_ON if is_cancelled else None
+        return Outcome.REFUNDED
+    return Outcome.REFUND_FAILED if is_cancelled else None
 
 
 @dataclass(frozen=True, slots=True)

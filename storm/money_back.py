@@ -31,6 +31,8 @@ class MoneyBack:
         self.asked: Counter[str] = Counter()
         self.unsure: set[str] = set()
         self.past_the_shop: Counter[str] = Counter()
+
+    def come_in(self) -> None:
         self.stage.enter("counter", self._give)
         self.stage.enter("dashboard", self._give_past_the_shop)
         self.stage.enter("bank", self._take)

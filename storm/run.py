@@ -16,6 +16,7 @@ QUIET_WITHIN_S = 300.0
 DEBITS_S = (10.0, 300.0, 3000.0)
 LONG_EVERY, LONGEST_EVERY = 4, 12  # storms that go on for two days, and for six weeks
 NIGHT_PACE, WEEKS_PACE = 30.0, 2880.0  # nothing is in a hurry then: a sweep every 15 minutes, a day
+MONEY_BACK_EVERY = 3  # storms in which people want their money back
 SLUGGISH = 6.0  # the clock's pauses are up to so many times as long as they should be
 FORGOTTEN_AFTER_S = 42 * DAY_S
 
@@ -49,6 +50,8 @@ def blow(
     with world.opened(seed, strategy), bug(world) if bug else nullcontext():
         stage = world.stage
         cast = Cast(world, checkouts, is_mixed=strategy == MIXED)
+        if seed % MONEY_BACK_EVERY == 0:
+            cast.money_back.come_in()
         world.sandbox.debit_s = stage.rng.choice(DEBITS_S)
         stage.dangers = STORM
         stage.run(until=lambda: cast.left == 0)

@@ -231,7 +231,7 @@ def test_only_its_owner_hears_an_order(sqlite_shop: Shop) -> None:
     for address in (path, "/api/orders/nobody/sync-status", "/api/orders/pi_no/sync-status"):
         problem(stranger.get(address), 404, "not_found")
     forged = {"Authorization": f"Bearer {token[:-2]}"}
-    problem(stranger.get(path, headers=forged), 404, "not_found")
+    problem(stranger.get(path, headers=forged), 404, "link_damaged")
     heard = Stream(stranger, path, headers={"Authorization": f"Bearer {token}"})
     assert heard.ring() == SYNCING
     heard.close()

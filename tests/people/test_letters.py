@@ -53,9 +53,9 @@ def links_in(page: str) -> list[str]:
 
 
 def test_every_letter_there_is_is_in_the_table() -> None:
-    written = {file.stem for file in Path("templates/email").glob("*.txt")} - {"receipt"}
+    written = {file.stem for file in Path("templates/email").glob("*.txt")}
 
-    assert written == set(LETTERS)
+    assert written - {"receipt", "alert", "alert_cleared"} == set(LETTERS), "a shopper may get it"
 
 
 @pytest.mark.parametrize("name", sorted(LETTERS))

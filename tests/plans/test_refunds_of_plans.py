@@ -7,12 +7,12 @@ import uuid
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 from domain.errors import ShopError
-from extensions import db
-from models import CheckoutAttempt, OrderItem, OutboxMessage, Refund
-from services import attempts, refunds, subscriptions
+from extensions import atomic, db
+from models import CheckoutAttempt, OrderItem, OutboxMessage, Refund, Subscription
+from services import attempts, reconcile, refunds, subscriptions
 from services.causes import SHOPPER
 from tests.counter.scenes import ADA, at_once, at_stripe
 from tests.pages.conftest import signed_in
@@ -28,6 +28,7 @@ from tests.plans.buying import (
     sells_plans,
     settle,
 )
+from tests.prices.conftest import stripe_of
 from tests.shop import MUG, Shop
 
 ONCE, MONTHLY = 2290, 1200  # the mug with its delivery, and the coffee
@@ -74,6 +75,34 @@ def test_its_subscription_runs_on_and_keeps_the_order_until_it_ends(page: OwnPag
 
     assert stands(shop, order_id) == ("cancelled", "refunded", ONCE + MONTHLY)
     assert shop.proves()
+
+
+def test_a_subscription_heard_of_last_keeps_its_order_and_sells_nothing_twice(
+    any_shop: Shop,
+) -> None:
+    shopper = any_shop.shopper()
+    shopper.put_in_cart(MUG)
+    shopper.put_in_cart(PRINTS)
+    checkout = shopper.opened(shopper.check_out())
+    checkout.pay()
+    settle(any_shop)
+    with atomic() as session:  # as if nobody had told of it yet
+        session.execute(delete(Subscription))
+    on_hand = any_shop.product(MUG).on_hand
+    ask(checkout.order_id)
+    settle(any_shop)
+    before = stands(any_shop, checkout.order_id)[0]
+
+    reconcile.sync_order(checkout.order_id, SHOPPER)
+    (told,) = any_shop.sandbox.store.objects["subscription"].values()
+    stripe_of(any_shop).subscriptions.update(told["id"], {"metadata": {"note": "changed"}})
+    settle(any_shop)
+
+    assert before == "cancelled"
+    assert stands(any_shop, checkout.order_id) == ("payment_confirmed", "refunded", ONCE)
+    assert lines(any_shop, checkout.order_id)[PRINTS] == "active"
+    assert any_shop.product(MUG).on_hand == on_hand
+    assert any_shop.proves()
 
 
 def test_what_had_not_begun_never_does_once_all_money_is_back(page: OwnPage) -> None:
