@@ -49,7 +49,9 @@ def document(right: Any, dice: Random) -> Any:
         holder, key = dice.choice(all_)
         how = dice.random()
         if how < 0.6:
-            holder[key] = dice.choice(NASTY)
+            # A copy: what is spoiled next may be inside it, and would stay so for all that follow.
+            value = dice.choice(NASTY)
+            holder[key] = value if value is DEEP else copy.deepcopy(value)
         elif how < 0.75:
             del holder[key]
         elif how < 0.9:
@@ -57,9 +59,10 @@ def document(right: Any, dice: Random) -> Any:
             if at in other if isinstance(other, dict) else at < len(other):
                 holder[key] = copy.deepcopy(other[at])
         elif isinstance(holder, list):
-            holder.append(holder[key])
+            holder.append(copy.deepcopy(holder[key]))
         else:
-            holder[dice.choice(("id", "object", "status", "amount", "metadata"))] = holder[key]
+            name = dice.choice(("id", "object", "status", "amount", "metadata"))
+            holder[name] = copy.deepcopy(holder[key])
     return spoiled
 
 

@@ -19,7 +19,7 @@ from services import inbox
 from tests.fuzz import spoil
 from tests.shop import SECRET, Shop
 
-BODIES = int(5_000 * spoil.TIMES)
+BODIES = int(20_000 * spoil.TIMES)
 APPLIED = int(400 * spoil.TIMES)  # to apply one costs ten times as much as to store it
 LONGEST_S = 5.0  # for one of them, on a busy machine
 DOORS = ("/stripe/webhook", "/webhook", "/api/webhooks")
