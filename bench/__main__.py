@@ -12,7 +12,7 @@ from contextlib import ExitStack
 
 from bench.figures import Figure
 from bench.rounds import FULL, QUICK, Bench, WorkNotDone
-from bench.servers import NotThere, Servers
+from bench.servers import Servers, Unavailable
 
 
 def main() -> int:
@@ -29,7 +29,7 @@ def main() -> int:
             for number in range(1, (asked.rounds or scale.rounds) + 1):
                 bench.measure_round()
                 _say(f"round {number}: {bench.last_round()}")
-        except NotThere as reason:
+        except Unavailable as reason:
             _say(f"not measured: {reason}")
             return 2
         except WorkNotDone as reason:

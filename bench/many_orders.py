@@ -22,7 +22,7 @@ import psycopg
 import requests
 
 from bench.figures import Figure
-from bench.servers import ROOT, NotThere, Servers
+from bench.servers import ROOT, Servers, Unavailable
 
 GOAL = 2.0
 FEW, MANY = 10_000, 1_000_000
@@ -79,7 +79,7 @@ class Counter:
         answer = self.browser.get(f"{self.origin}{LIST}?{urlencode(wish)}", timeout=120)
         took = time.perf_counter() - started
         if answer.status_code != 200 or "Sign out" not in answer.text:
-            raise NotThere(f"{wish} was answered {answer.status_code}")
+            raise Unavailable(f"{wish} was answered {answer.status_code}")
         return took * 1000
 
 
@@ -90,7 +90,7 @@ def main() -> int:
             servers = Servers(stack)
             few = _open(servers, "few", asked.few)
             many = _open(servers, "many", asked.many)
-        except NotThere as reason:
+        except Unavailable as reason:
             print(f"not measured: {reason}", file=sys.stderr)
             return 2
         for name, wish in _wishes(asked.few):
@@ -161,7 +161,7 @@ def _signed_in(origin: str, token: str) -> Counter:
     form = {"token": token, "csrf_token": found[1] if found else ""}
     answer = browser.post(f"{origin}/admin/login", data=form, timeout=30)
     if "Sign out" not in answer.text:
-        raise NotThere(f"nobody is let in: {answer.status_code}")
+        raise Unavailable(f"nobody is let in: {answer.status_code}")
     return Counter(origin, browser)
 
 

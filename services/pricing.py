@@ -1,7 +1,7 @@
 """What a basket costs with a discount code and tax, asked of Stripe before anything is written.
 
 Stripe keeps the codes and finds out the tax; the shop adds up and freezes the sums, so that they
-can be held against Stripe's own bill before the shopper is sent to pay it (ADR 0017).
+can be held against Stripe's own bill before the shopper is sent to pay it (ADR 0018).
 """
 
 from __future__ import annotations
