@@ -35,7 +35,7 @@ from models import (
     StripeLeg,
     User,
 )
-from services import people, plan_rows, snapshots
+from services import order_views, people, plan_rows, snapshots
 from services.outbox import MAIL_KINDS
 
 log = structlog.get_logger()
@@ -217,6 +217,7 @@ def _blot_out_everywhere(words: set[str], email: str) -> None:
         texts = [func.lower(cast(getattr(model, name), Text)) for name in columns]
         named = or_(*(text.contains(word, autoescape=True) for text in texts for word in telling))
         _without(db.session.scalars(select(model).where(named)).all(), columns, words)
+    order_views.forget(telling)
 
 
 def _without(rows: Iterable[Any], columns: Iterable[str], words: set[str]) -> None:

@@ -27,6 +27,11 @@ class View:
     name: str
     wanted: Wanted
 
+    @property
+    def said(self) -> str:
+        """All that people typed into it, in lower case."""
+        return f"{self.name} {self.wanted.q}".lower()
+
 
 class NotAView(ShopError):
     code = "not_a_view"
@@ -71,6 +76,15 @@ def remove(name: str, actor: str) -> None:
             session.add(
                 AuditEntry(actor=actor, action="removed a view", subject="view", detail=name)
             )
+
+
+def forget(words: set[str]) -> None:
+    """Drop the views that say one of these words (lower case), in the caller's transaction: who is
+    searched for by name stands in them."""
+    before = _present()
+    after = [view for view in before if not any(word in view.said for word in words)]
+    if after != before:
+        _write(after)
 
 
 def _present() -> list[View]:

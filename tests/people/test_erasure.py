@@ -20,8 +20,9 @@ from models import (
     Refund,
     ShopException,
 )
-from services import erasure, people, reconcile, remedies
+from services import erasure, notes, order_views, people, reconcile, remedies
 from services.exceptions import open_exception
+from services.order_list import Wanted
 from tests.counter.scenes import ADA, ask, at_stripe, in_the_dashboard
 from tests.counter.test_shipping import pack, ship
 from tests.pages.conftest import signed_in
@@ -88,6 +89,8 @@ def a_life_in_the_shop(shop: Shop) -> Checkout:
         session.add(AuditEntry(actor=ADA, action="searched", detail=EMAIL))
         open_exception("dead_effect", "receipt_again:x:1", refused, order_id=bought.order_id)
         open_exception("dead_effect", "order_links:y:1", refused)
+    order_views.keep("The complaint", Wanted(q=EMAIL), ADA)
+    notes.write(bought.order_id, f"{NAME} is angry, and right.", ADA)
     browser.post("/orders/sign-in-links", {"email": EMAIL})
     browser.post("/orders/find", {"email": EMAIL})
     browser.post(f"/orders/{bought.order_id}/links")
