@@ -37,7 +37,7 @@ ARROWS = {
     "commands": {"domain", "embedded", "jobs", "services", "storm"},
     "embedded": {"app", "config", "domain", "jobs", "sandbox", "services"},
     "sandbox": {"sandbox"},
-    "bench": {"bench"},
+    "bench": {"bench", "storm"},  # whose servers it starts
 }  # fmt: skip
 
 
